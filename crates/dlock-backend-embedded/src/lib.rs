@@ -1,0 +1,1 @@
+//! The store in the server's own process, in memory or durable.

@@ -1,0 +1,1 @@
+//! dlockctl, the command line of dlock.

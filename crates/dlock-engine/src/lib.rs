@@ -1,0 +1,1 @@
+//! The lock engine: sessions, queues, waits, notifications over any store, without gRPC.

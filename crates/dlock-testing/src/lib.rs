@@ -1,0 +1,1 @@
+//! The whole dlock server in-process, for tests.
