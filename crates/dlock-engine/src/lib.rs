@@ -1,1 +1,20 @@
-//! The lock engine: sessions, queues, waits, notifications over any store, without gRPC.
+//! The lock engine: sessions, queues, waits, batching and notifications over any store. No gRPC in it: a server puts
+//! one on top, and a program can embed it to lock without a server.
+#![forbid(unsafe_code)]
+
+mod caller;
+mod config;
+mod engine;
+mod error;
+mod request;
+mod view;
+
+pub use caller::{Caller, Reply};
+pub use config::EngineConfig;
+pub use engine::{
+    AttachSession, Claim, ClaimState, Engine, Health, OpenSession, Secret, Session, StartError, Statistics,
+    TokenCheck,
+};
+pub use error::{RequestError, SessionError};
+pub use request::{Event, EventSink, LockRef, Patience, Request, RequestId};
+pub use view::{HolderView, MemberView, PageOf, QueuedView, ResourceEvent, ResourceView, SessionView};

@@ -1,0 +1,48 @@
+//! What an engine is told at its start.
+
+use std::time::Duration;
+
+/// Limits and habits of an engine. The defaults suit a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// How clients reach this server, told to its peers; empty for an embedded engine.
+    pub address: String,
+    /// Shown to people beside the member.
+    pub version: String,
+    /// How many sessions may be at home here.
+    pub sessions_max: usize,
+    /// How many locks one session may hold or wait for.
+    pub locks_per_session_max: usize,
+    /// How many requests of one session may be in flight; waiting ones count.
+    pub requests_in_flight_max: usize,
+    /// How many requests may wait for one resource.
+    pub waiters_max: u32,
+    /// How long a resource that nobody uses is remembered before its record is collected.
+    pub idle_resource_age: Duration,
+    /// How many unused resources each shard remembers, however young.
+    pub idle_resources_max: usize,
+    /// How often the sweeper goes through all records of the store, looking for what the dead left behind.
+    pub sweep_interval: Duration,
+    /// How many shards the resources are divided into: those of different shards don't wait for each other.
+    pub shards: usize,
+    /// How long a store's answer is waited for before its outcome counts as unknown.
+    pub store_timeout: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            address: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sessions_max: 1_000_000,
+            locks_per_session_max: 1_000_000,
+            requests_in_flight_max: 65_536,
+            waiters_max: 1000,
+            idle_resource_age: Duration::from_secs(60),
+            idle_resources_max: 10_000,
+            sweep_interval: Duration::from_secs(30),
+            shards: 16,
+            store_timeout: Duration::from_secs(5),
+        }
+    }
+}
