@@ -1,19 +1,29 @@
 //! Taking locks from others.
 
+use crate::client::Inner;
 use crate::{Error, LockAddress};
 use dlock_core::{SessionId, Token};
+use std::sync::Arc;
 
 /// Takes locks from their holders and ends sessions; made by [`Client::admin`](crate::Client::admin).
 ///
 /// All its calls may fail with [`Error::Unreachable`], [`Error::Unavailable`], [`Error::Timeout`] and
 /// [`Error::PermissionDenied`].
 #[derive(Clone)]
-pub struct AdminClient {}
+pub struct AdminClient {
+    client: Arc<Inner>,
+    namespace: String,
+}
 
 impl AdminClient {
+    pub(crate) fn new(client: Arc<Inner>) -> AdminClient {
+        let namespace = client.namespace.clone();
+        AdminClient { client, namespace }
+    }
+
     /// The namespace of the names. Default: the client's.
-    pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        let _ = namespace.into();
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
         self
     }
 

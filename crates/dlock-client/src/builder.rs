@@ -1,10 +1,22 @@
 //! What a client is told at its start.
 
+use crate::client::Inner;
 use crate::connector::{Connector, TcpConnector};
-use crate::{Client, Error};
+use crate::driver::thread::Executor;
+use crate::driver::transport::Transport;
+use crate::driver::wire::ClientIdentity;
+use crate::{Client, Endpoint, Error};
+use dlock_core::Namespace;
 use dlock_runtime::Environment;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+
+const TTL_MIN: Duration = Duration::from_secs(1);
+const TTL_MAX: Duration = Duration::from_secs(600);
+const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// Configures a [`Client`]; see each method for its default.
 #[must_use = "a builder does nothing until `connect` is called"]
@@ -72,13 +84,14 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one attempt to reach one server may take, session included. Default: 5 s.
+    /// How long one attempt to reach one server may take, session included; up to an hour. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long to wait for an answer that does not depend on who else holds a lock. Default: 10 s.
+    /// How long to wait for an answer that does not depend on who else holds a lock; up to an
+    /// hour. Default: 10 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
@@ -112,6 +125,46 @@ impl ClientBuilder {
     /// [`Error::InvalidArgument`] for a setting that is not valid, [`Error::Unreachable`] when every endpoint was
     /// tried once in vain.
     pub async fn connect(self) -> Result<Client, Error> {
-        unimplemented!()
+        self.check()?;
+        let endpoints =
+            self.endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>()?;
+        let identity = ClientIdentity::new(self.client_name.clone().unwrap_or_else(program_name));
+        let executor = if self.current_runtime { Executor::current() } else { Executor::shared_thread() }?;
+        let transport = Arc::new(Transport {
+            endpoints,
+            connector: self.connector.clone(),
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            clock: self.environment.clock.clone(),
+            executor,
+            last: Mutex::new(None),
+        });
+        transport.any(0).await?;
+        Ok(Client { inner: Arc::new(Inner::new(&self, transport, identity)) })
     }
+
+    fn check(&self) -> Result<(), Error> {
+        let within = |field, value: Duration, least: Duration, most: Duration| {
+            if (least..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::invalid(field, format!("{value:?} is not between {least:?} and {most:?}")))
+            }
+        };
+        within("ttl", self.ttl, TTL_MIN, TTL_MAX)?;
+        within("lock_delay", self.lock_delay, Duration::ZERO, LOCK_DELAY_MAX)?;
+        within("connect_timeout", self.connect_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
+        within("request_timeout", self.request_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
+        Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))?;
+        if self.endpoints.is_empty() {
+            return Err(Error::invalid("endpoints", "there is none: give at least one HOST:PORT"));
+        }
+        Ok(())
+    }
+}
+
+/// What the running program is called, as far as it knows.
+fn program_name() -> String {
+    let program = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -1,8 +1,22 @@
 //! The client: one service, at most one session.
 
-use crate::{AdminClient, ClientBuilder, Endpoint, Error, Health, Lock, LossReason, QueryClient};
+use crate::driver::command::{Command, SessionHandle};
+use crate::driver::transport::Transport;
+use crate::driver::wire::ClientIdentity;
+use crate::session::machine::Settings;
+use crate::{AdminClient, ClientBuilder, Error, Health, Lock, QueryClient, SessionEvent, driver};
 use dlock_core::SessionId;
-use futures::Stream;
+use dlock_runtime::Environment;
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, oneshot};
+use tokio_stream::wrappers::BroadcastStream;
+
+/// How many session events a consumer may be behind.
+const EVENTS_MAX: usize = 64;
 
 /// A connection to a lock service. Clones are handles to the same one.
 ///
@@ -10,44 +24,30 @@ use futures::Stream;
 /// die with it. When the session is lost, the next lock opens a new one. Dropping the last handle, and the last
 /// guard, ends the session in the background; [`Client::close`] does so and says how it went.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
 
-/// What happens to the session of a [`Client`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionEvent {
-    /// A session was opened.
-    Connected {
-        /// The session.
-        session: SessionId,
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// The connection broke, or its server fell silent or is going away. Locks are held meanwhile; another server is
-    /// being looked for.
-    Disconnected {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session is attached again, to the same server or to another one; it and its locks live.
-    Reattached {
-        /// The session.
-        session: SessionId,
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// The lease's deadline passed without an acknowledgement. All guards are lost with [`LossReason::Jeopardy`].
-    Jeopardy {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session is over, and all its locks with it.
-    Lost {
-        /// The session.
-        session: SessionId,
-        /// Why.
-        reason: LossReason,
-    },
+/// What the handles of a client share.
+pub(crate) struct Inner {
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) environment: Environment,
+    pub(crate) namespace: String,
+    ttl: Duration,
+    lock_delay: Duration,
+    identity: ClientIdentity,
+    session: Mutex<Slot>,
+    events: broadcast::Sender<SessionEvent>,
+}
+
+/// The client's session.
+enum Slot {
+    /// Not opened yet.
+    None,
+    /// Opened; its driver may have ended since.
+    Opened(SessionHandle),
+    /// Closed for good.
+    Closed,
 }
 
 impl Client {
@@ -66,28 +66,32 @@ impl Client {
 
     /// A lock to be acquired. The name has 1 to 1,024 bytes, and no control characters; `/` separates path segments.
     pub fn lock(&self, name: impl Into<String>) -> Lock {
-        let _ = name.into();
-        unimplemented!()
+        Lock::new(self.inner.clone(), name.into())
     }
 
     /// The session, once a lock has opened it and while it lives.
     pub fn session_id(&self) -> Option<SessionId> {
-        unimplemented!()
+        match &*self.inner.session.lock() {
+            Slot::Opened(handle) if !handle.commands.is_closed() => handle.cell.session(),
+            _ => None,
+        }
     }
 
     /// What happens to the session from now on. A consumer that falls behind by more than 64 events misses the oldest.
+    /// Ends when the client has ended.
     pub fn events(&self) -> impl Stream<Item = SessionEvent> + Send + Unpin + use<> {
-        futures::stream::pending()
+        // The only error is that some were missed.
+        BroadcastStream::new(self.inner.events.subscribe()).filter_map(|event| ready(event.ok()))
     }
 
     /// Looks at resources, sessions and servers. Needs no session and opens none.
     pub fn query(&self) -> QueryClient {
-        unimplemented!()
+        QueryClient::new(self.inner.clone())
     }
 
     /// Takes locks from others. Needs no session and opens none.
     pub fn admin(&self) -> AdminClient {
-        unimplemented!()
+        AdminClient::new(self.inner.clone())
     }
 
     /// Asks the server how it feels, by the standard gRPC health check.
@@ -95,15 +99,81 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Timeout`].
     pub async fn health(&self) -> Result<Health, Error> {
-        unimplemented!()
+        self.inner.ensure_open()?;
+        driver::wire::health(&self.inner.transport).await
     }
 
     /// Ends the session, which releases all its locks at once; guards that are left are lost with
-    /// [`LossReason::Closed`]. Afterwards nothing of the client runs any more, and its handles say [`Error::Closed`].
+    /// [`LossReason::Closed`](crate::LossReason::Closed). Afterwards nothing of the client runs any more, and its handles say [`Error::Closed`].
     ///
     /// # Errors
     /// [`Error::Timeout`] when the service did not confirm the end: it then lets the session expire.
     pub async fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        let slot = std::mem::replace(&mut *self.inner.session.lock(), Slot::Closed);
+        let result = match slot {
+            Slot::Opened(session) => {
+                let (reply, closed) = oneshot::channel();
+                // A driver that has ended has nothing left to close, and one that ends answers.
+                let _ = session.commands.send(Command::Close { reply });
+                closed.await.unwrap_or(Ok(()))
+            }
+            Slot::None | Slot::Closed => Ok(()),
+        };
+        *self.inner.transport.last.lock() = None;
+        result
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("endpoints", &self.inner.transport.endpoints).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(builder: &ClientBuilder, transport: Arc<Transport>, identity: ClientIdentity) -> Inner {
+        Inner {
+            transport,
+            environment: builder.environment.clone(),
+            namespace: builder.namespace.clone(),
+            ttl: builder.ttl,
+            lock_delay: builder.lock_delay,
+            identity,
+            session: Mutex::new(Slot::None),
+            events: broadcast::Sender::new(EVENTS_MAX),
+        }
+    }
+
+    /// The session that lives; a new one is begun if there is none.
+    pub(crate) fn session(&self) -> Result<SessionHandle, Error> {
+        let mut slot = self.session.lock();
+        match &*slot {
+            Slot::Opened(session) if !session.commands.is_closed() => return Ok(session.clone()),
+            Slot::Opened(_) | Slot::None => {}
+            Slot::Closed => return Err(Error::Closed),
+        }
+        let settings = Settings {
+            endpoints: self.transport.endpoints.clone(),
+            first_endpoint: self.transport.last_index(),
+            ttl: self.ttl,
+            lock_delay: self.lock_delay,
+            connect_timeout: self.transport.connect_timeout,
+            close_timeout: self.transport.request_timeout,
+        };
+        let session = driver::start(
+            settings,
+            &self.environment,
+            self.transport.clone(),
+            self.identity.clone(),
+            self.events.clone(),
+        );
+        *slot = Slot::Opened(session.clone());
+        Ok(session)
+    }
+
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) fn ensure_open(&self) -> Result<(), Error> {
+        if matches!(*self.session.lock(), Slot::Closed) { Err(Error::Closed) } else { Ok(()) }
     }
 }

@@ -41,16 +41,20 @@ impl FromStr for Endpoint {
             Some(("https", _)) => return Err(problem("TLS is not supported by this version")),
             Some(_) => return Err(problem("the only scheme is http")),
         };
-        let authority: http::uri::Authority = rest.parse().map_err(|_| problem("not a host and a port"))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || authority.as_str().contains('@') {
-            return Err(problem("there is no host, or more than a host"));
-        }
-        let port = match authority.port() {
-            Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return Err(problem("the port is missing")),
-            None => DEFAULT_PORT,
+        let (host, port) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
+            Some(Some((host, port))) => (host, port),
+            Some(None) => return Err(problem("the bracket is not closed")),
+            None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
         };
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| problem("the port is not a number from 0 to 65535"))?,
+            None if port.is_empty() => DEFAULT_PORT,
+            None => return Err(problem("there is something after the host")),
+        };
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        if host.is_empty() || !host.chars().all(plain) {
+            return Err(problem("the host is missing, or has a character that no host has"));
+        }
         Ok(Endpoint { host: host.to_owned(), port })
     }
 }

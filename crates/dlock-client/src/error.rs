@@ -87,6 +87,12 @@ pub enum Error {
         /// When the service suggests to try again.
         retry_after: Option<Duration>,
     },
+    /// The thread that drives clients can't be started.
+    #[error("the client's thread can't be started: {source}")]
+    NoThread {
+        /// What the operating system says.
+        source: Source,
+    },
     /// No answer came within the client's request timeout.
     #[error("no answer within {:?}", .timeout)]
     Timeout {
@@ -151,6 +157,23 @@ fn list(endpoints: &[Endpoint]) -> String {
 impl Error {
     pub(crate) fn invalid(field: &str, problem: impl std::fmt::Display) -> Error {
         Error::InvalidArgument { field: field.to_owned(), message: problem.to_string() }
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Error {
+        Error::Unavailable { message: message.into(), retry_after: None }
+    }
+
+    /// Whether the same may work when it is tried again, here or elsewhere.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable { .. } | Error::Unreachable { .. } | Error::Timeout { .. })
+    }
+
+    /// When the service suggests to try again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Unavailable { retry_after, .. } | Error::LimitReached { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     pub(crate) fn protocol(message: impl Into<String>) -> Error {

@@ -1,11 +1,19 @@
 //! A held lock.
 
+use crate::driver::cell::LockCell;
+use crate::driver::command::{Command, SessionHandle};
+use crate::driver::transport::within;
+use crate::session::message::Grant;
 use crate::{Convert, LossReason, ReleaseError};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, SessionId, Timestamp, Token, ValueBlock, ValueRead};
-use futures::Stream;
-use std::future::Future;
+use futures::{Stream, StreamExt};
+use std::fmt;
+use std::future::{Future, ready};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
 /// A held lock. It is released when it is dropped, in the background; [`Guard::release`] says how it went.
@@ -16,83 +24,126 @@ use tokio_util::sync::CancellationToken;
 /// let the protected resource check the [token](Guard::token), which is the only thing that helps when this process
 /// is paused between the check and the action.
 #[must_use = "a guard that is dropped releases its lock at once"]
-#[derive(Debug)]
-pub struct Guard {}
+pub struct Guard {
+    pub(crate) session: SessionHandle,
+    pub(crate) lock: LockId,
+    pub(crate) value: Option<ValueRead>,
+    pub(crate) holds: u32,
+    pub(crate) request_timeout: Duration,
+    cell: Arc<LockCell>,
+    session_id: SessionId,
+    resource: ResourceId,
+    released: bool,
+}
+
+/// What makes a guard.
+pub(crate) struct Granted {
+    pub(crate) session: SessionHandle,
+    pub(crate) cell: Arc<LockCell>,
+    pub(crate) lock: LockId,
+    pub(crate) resource: ResourceId,
+    pub(crate) grant: Grant,
+    pub(crate) request_timeout: Duration,
+}
 
 impl Guard {
+    pub(crate) fn new(granted: Granted) -> Guard {
+        let Granted { session, cell, lock, resource, grant, request_timeout } = granted;
+        Guard {
+            // There is no grant without a session.
+            session_id: session.cell.session().unwrap_or(SessionId(0)),
+            session,
+            lock,
+            value: grant.value,
+            holds: grant.holds,
+            request_timeout,
+            cell,
+            resource,
+            released: false,
+        }
+    }
+
     /// What is locked.
     pub fn resource(&self) -> &ResourceId {
-        unimplemented!()
+        &self.resource
     }
 
     /// The mode held.
     pub fn mode(&self) -> Mode {
-        unimplemented!()
+        self.cell.held().0
     }
 
     /// The fencing token: greater than that of every earlier conflicting grant of the resource. A conversion upwards
     /// raises it.
     pub fn token(&self) -> Token {
-        unimplemented!()
+        self.cell.held().1
     }
 
     /// The value block, as the last grant that returns it did: a new lock in CR or above, or a conversion to the same
     /// or a higher mode.
     pub fn value(&self) -> Option<&ValueRead> {
-        unimplemented!()
+        self.value.as_ref()
     }
 
     /// How many acquires of this client shared the lock when it was granted: 1, or more when re-entrant.
     pub fn holds(&self) -> u32 {
-        unimplemented!()
+        self.holds
     }
 
     /// The session that holds it.
     pub fn session_id(&self) -> SessionId {
-        unimplemented!()
+        self.session_id
     }
 
     /// The lock's id within the session.
     pub fn lock_id(&self) -> LockId {
-        unimplemented!()
+        self.lock
     }
 
-    /// Until when the lock is held for sure, on the clock of the client's [`Environment`](crate::Environment).
+    /// Until when the lock is held for sure, on the clock of the client's [`Environment`](crate::Environment). Of no
+    /// meaning once the lock is lost.
     pub fn deadline(&self) -> Timestamp {
-        unimplemented!()
+        self.session.cell.deadline()
     }
 
     /// How long the lock is held for sure, if no further heartbeat succeeds; zero when it is lost.
     pub fn remaining(&self) -> Duration {
-        unimplemented!()
+        if self.is_valid() { self.deadline().since(self.session.cell.clock().now()) } else { Duration::ZERO }
     }
 
     /// Whether the lock is held for sure at this moment. To be checked before each protected action. Once false, it
     /// stays false.
     pub fn is_valid(&self) -> bool {
-        unimplemented!()
+        self.cell.is_valid(&self.session.cell)
     }
 
     /// Why the lock is lost, if it is.
     pub fn loss(&self) -> Option<LossReason> {
-        unimplemented!()
+        self.cell.loss()
     }
 
     /// Completes when the lock is lost, at the deadline at the latest ([`LossReason::Jeopardy`]). Never completes for a
     /// lock that is released. Cancel-safe; there may be any number of these futures, and they don't borrow the guard.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
-        std::future::pending()
+        let cell = self.cell.clone();
+        async move {
+            cell.lost().cancelled().await;
+            // The reason is set before the token is cancelled.
+            cell.loss().unwrap_or(LossReason::Jeopardy)
+        }
     }
 
     /// A token that is cancelled when the lock is lost, at the deadline at the latest. Not when it is released.
+    /// Cancelling it oneself has no effect on the lock.
     pub fn cancellation_token(&self) -> CancellationToken {
-        unimplemented!()
+        self.cell.lost().child_token()
     }
 
     /// The modes that others want and this lock keeps from them, the most restrictive one each time: let go, or convert
-    /// downwards, if you can. Once per episode, and again only for a stronger mode. Doesn't borrow the guard.
+    /// downwards, if you can. Once per episode, and again only for a stronger mode. Begins with what is wanted already;
+    /// of several, a slow consumer sees the last. Ends after the lock. Doesn't borrow the guard.
     pub fn blocking(&self) -> impl Stream<Item = Mode> + Send + Unpin + use<> {
-        futures::stream::pending()
+        WatchStream::new(self.cell.blocking()).filter_map(ready)
     }
 
     /// Asks for another mode. Await what this returns, after saying more about it if need be:
@@ -132,8 +183,47 @@ impl Guard {
     ///
     /// # Errors
     /// As [`Guard::release_with_value`].
-    pub async fn release_with(self, value: ValueUpdate) -> Result<(), ReleaseError> {
-        drop(value);
-        unimplemented!()
+    pub async fn release_with(mut self, value: ValueUpdate) -> Result<(), ReleaseError> {
+        if let Some(reason) = self.loss() {
+            // Dropping the guard releases what may be left of the lock.
+            return Err(ReleaseError::Lost(reason));
+        }
+        let held = self.mode();
+        let refused = value != ValueUpdate::Keep && !held.writes_value();
+        let value = if refused { ValueUpdate::Keep } else { value };
+        let (reply, released) = oneshot::channel();
+        self.released = true;
+        // A session that is over drops the command, and with it the reply.
+        let _ = self.session.commands.send(Command::Release { lock: self.lock, value, reply: Some(reply) });
+        match within(&**self.session.cell.clock(), self.request_timeout, released).await {
+            Ok(Ok(Ok(()))) if refused => Err(ReleaseError::ValueNotWritten { held }),
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ReleaseError::Lost(self.loss().unwrap_or(LossReason::Closed))),
+            Err(_) => Err(ReleaseError::Unconfirmed { timeout: self.request_timeout }),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.released {
+            // A session that is over has released it.
+            let _ = self.session.commands.send(Command::Release {
+                lock: self.lock,
+                value: ValueUpdate::Keep,
+                reply: None,
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("resource", &self.resource)
+            .field("mode", &self.mode())
+            .field("token", &self.token())
+            .field("loss", &self.loss())
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,16 @@
 //! A lock to be acquired.
 
+use crate::client::Inner;
+use crate::driver::cell::LockCell;
+use crate::driver::command::{Command, SessionHandle};
+use crate::guard::Granted;
+use crate::session::locks::AcquireAsk;
+use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
-use dlock_core::Mode;
+use dlock_core::{LockId, Mode, Namespace, ResourceId, ResourceName};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
 /// A place in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,37 +22,59 @@ pub struct Place {
 
 /// A lock to be acquired: how, and how long to wait. Made by [`Client::lock`](crate::Client::lock).
 #[must_use = "nothing is locked until `acquire` is called"]
-pub struct Lock {}
+pub struct Lock {
+    client: Arc<Inner>,
+    name: String,
+    namespace: String,
+    mode: Mode,
+    wait: Wait,
+    reentrant: bool,
+    on_queued: Option<Box<dyn FnMut(Place) + Send>>,
+}
 
 impl Lock {
+    pub(crate) fn new(client: Arc<Inner>, name: String) -> Lock {
+        let namespace = client.namespace.clone();
+        Lock {
+            client,
+            name,
+            namespace,
+            mode: Mode::Exclusive,
+            wait: Wait::Forever,
+            reentrant: false,
+            on_queued: None,
+        }
+    }
+
     /// The namespace of the name. Default: the client's.
-    pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        let _ = namespace.into();
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
         self
     }
 
     /// How the lock may be shared. Default: [`Mode::Exclusive`].
-    pub fn mode(self, mode: Mode) -> Self {
-        let _ = mode;
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 
     /// How long to wait at most. Default: as long as the session lives.
-    pub fn wait(self, at_most: Duration) -> Self {
-        let _ = at_most;
+    pub fn wait(mut self, at_most: Duration) -> Self {
+        self.wait = Wait::For(at_most);
         self
     }
 
     /// Returns the lock that this client already holds on the resource, if its mode covers the one asked for, instead
     /// of waiting for oneself. Each guard is released for itself; the last one lets go.
-    pub fn reentrant(self) -> Self {
+    pub fn reentrant(mut self) -> Self {
+        self.reentrant = true;
         self
     }
 
     /// Called when the request has to wait, and again (at most once a second) when its place has changed. It runs as
     /// part of the `acquire` future.
-    pub fn on_queued(self, callback: impl FnMut(Place) + Send + 'static) -> Self {
-        drop(callback);
+    pub fn on_queued(mut self, callback: impl FnMut(Place) + Send + 'static) -> Self {
+        self.on_queued = Some(Box::new(callback));
         self
     }
 
@@ -55,15 +85,99 @@ impl Lock {
     /// # Errors
     /// [`Error::WaitTimeout`], [`Error::QueueFull`], [`Error::InvalidArgument`], [`Error::SessionLost`],
     /// [`Error::Unreachable`] when no session can be opened, and what the service refuses otherwise.
-    pub async fn acquire(self) -> Result<Guard, Error> {
-        unimplemented!()
+    pub async fn acquire(mut self) -> Result<Guard, Error> {
+        let name = ResourceName::new(&self.name).map_err(|error| Error::invalid("resource", error))?;
+        let namespace =
+            Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))?;
+        let clock = self.client.environment.clock.clone();
+        let limit = Limit::new(self.wait, &clock, self.client.transport.request_timeout);
+        let ask = AcquireAsk {
+            resource: ResourceId { namespace, name },
+            mode: self.mode,
+            wait: limit.until(),
+            reentrant: self.reentrant,
+            report_position: self.on_queued.is_some(),
+        };
+        limit.within(self.acquire_before(ask)).await
     }
 
     /// Takes the lock if it can be granted at once, else returns `None` and leaves no trace.
     ///
     /// # Errors
-    /// As [`Lock::acquire`], without [`Error::WaitTimeout`].
-    pub async fn try_acquire(self) -> Result<Option<Guard>, Error> {
-        unimplemented!()
+    /// As [`Lock::acquire`], without [`Error::WaitTimeout`]; [`Error::Timeout`] when the service does not answer.
+    pub async fn try_acquire(mut self) -> Result<Option<Guard>, Error> {
+        self.wait = Wait::Try;
+        match self.acquire().await {
+            Ok(guard) => Ok(Some(guard)),
+            Err(Error::WouldBlock) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn acquire_before(&mut self, ask: AcquireAsk) -> Result<Guard, Error> {
+        loop {
+            let session = self.client.session()?;
+            // A session that ended before it took the command says nothing: there is a new one, then.
+            if let Some(answer) = self.acquire_in(&session, ask.clone()).await {
+                return answer;
+            }
+        }
+    }
+
+    async fn acquire_in(&mut self, session: &SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {
+        let resource = ask.resource.clone();
+        let cell = Arc::new(LockCell::new(ask.mode));
+        let (place_sender, mut place) = watch::channel(None);
+        let (reply, mut answer) = oneshot::channel();
+        let mut request = Request { session, lock: session.cell.next_lock(), open: true };
+        let command = Command::Acquire {
+            lock: request.lock,
+            ask,
+            cell: cell.clone(),
+            place: self.on_queued.is_some().then_some(place_sender),
+            reply,
+        };
+        session.commands.send(command).ok()?;
+        let grant = loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer.ok()?,
+                // Fails when the sender is gone: nobody wants to know, or the answer is under way.
+                Ok(()) = place.changed() => self.report(*place.borrow_and_update()),
+            }
+        };
+        request.open = false;
+        Some(grant.map(|grant| {
+            Guard::new(Granted {
+                session: session.clone(),
+                cell,
+                lock: request.lock,
+                resource,
+                grant,
+                request_timeout: self.client.transport.request_timeout,
+            })
+        }))
+    }
+
+    fn report(&mut self, ahead: Option<u32>) {
+        if let (Some(callback), Some(ahead)) = (&mut self.on_queued, ahead) {
+            callback(Place { ahead });
+        }
+    }
+}
+
+/// A request that is withdrawn when it is dropped, unless it came to an end.
+struct Request<'session> {
+    session: &'session SessionHandle,
+    lock: LockId,
+    open: bool,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // A session that is over has nothing to withdraw.
+            let _ = self.session.commands.send(Command::Withdraw { lock: self.lock });
+        }
     }
 }

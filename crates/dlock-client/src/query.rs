@@ -1,20 +1,30 @@
 //! Looking at the service.
 
+use crate::client::Inner;
 use crate::{Error, MemberInfo, ResourceEvent, ResourceInfo, ServerInfo, SessionInfo, TokenCheck};
 use dlock_core::Token;
 use futures::stream::BoxStream;
+use std::sync::Arc;
 
 /// Looks at resources, sessions and servers; made by [`Client::query`](crate::Client::query). Needs no session.
 ///
 /// All its calls may fail with [`Error::Unreachable`], [`Error::Unavailable`], [`Error::Timeout`] and
 /// [`Error::PermissionDenied`]; those that take a name or a prefix also with [`Error::InvalidArgument`].
 #[derive(Clone)]
-pub struct QueryClient {}
+pub struct QueryClient {
+    client: Arc<Inner>,
+    namespace: String,
+}
 
 impl QueryClient {
+    pub(crate) fn new(client: Arc<Inner>) -> QueryClient {
+        let namespace = client.namespace.clone();
+        QueryClient { client, namespace }
+    }
+
     /// The namespace to look in. Default: the client's.
-    pub fn namespace(self, namespace: impl Into<String>) -> Self {
-        let _ = namespace.into();
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
         self
     }
 

@@ -1,0 +1,131 @@
+//! What guards and the driver share: until when the lease is good, and whether a lock was lost.
+//!
+//! The rule that the two sides keep together: *once a guard has been seen invalid it never is valid again*, even when
+//! the lease is extended after its deadline. The driver marks the locks as lost first and moves the deadline then; a
+//! guard reads the deadline first and looks for the mark then. So whoever reads the new deadline sees the mark, too.
+
+use crate::LossReason;
+use dlock_core::{LockId, Mode, SessionId, Timestamp, Token};
+use dlock_runtime::Clock;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What all guards of a session share with its driver.
+pub(crate) struct SessionCell {
+    clock: Arc<dyn Clock>,
+    /// Until when the lease is good, in nanoseconds; 0 before the session is opened.
+    deadline: AtomicU64,
+    session: OnceLock<SessionId>,
+    last_lock: AtomicU64,
+}
+
+impl SessionCell {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> SessionCell {
+        SessionCell {
+            clock,
+            deadline: AtomicU64::new(0),
+            session: OnceLock::new(),
+            last_lock: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The driver: the lease is good until then.
+    pub(crate) fn set_deadline(&self, deadline: Timestamp) {
+        self.deadline.store(deadline.0, Ordering::Release);
+    }
+
+    pub(crate) fn deadline(&self) -> Timestamp {
+        Timestamp(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// The driver: the session is open.
+    pub(crate) fn set_session(&self, session: SessionId) {
+        // A session is opened once.
+        let _ = self.session.set(session);
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.session.get().copied()
+    }
+
+    /// A lock id that was never used in this session.
+    pub(crate) fn next_lock(&self) -> LockId {
+        LockId(self.last_lock.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// What one lock's guard shares with the driver.
+pub(crate) struct LockCell {
+    loss: OnceLock<LossReason>,
+    lost: CancellationToken,
+    held: Mutex<(Mode, Token)>,
+    /// The most restrictive mode wanted by others since the mode held last changed.
+    blocking: watch::Sender<Option<Mode>>,
+}
+
+impl LockCell {
+    pub(crate) fn new(mode: Mode) -> LockCell {
+        LockCell {
+            loss: OnceLock::new(),
+            lost: CancellationToken::new(),
+            held: Mutex::new((mode, Token::ZERO)),
+            blocking: watch::Sender::new(None),
+        }
+    }
+
+    /// The driver: the lock is lost. The first reason stays.
+    pub(crate) fn lose(&self, reason: LossReason) {
+        if self.loss.set(reason).is_ok() {
+            self.lost.cancel();
+        }
+    }
+
+    pub(crate) fn loss(&self) -> Option<LossReason> {
+        self.loss.get().copied()
+    }
+
+    /// Cancelled when the lock is lost.
+    pub(crate) fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// The driver: the lock is held thus.
+    pub(crate) fn set_held(&self, mode: Mode, token: Token) {
+        *self.held.lock() = (mode, token);
+        // What others want of the new mode is yet to be said.
+        self.blocking.send_if_modified(|wanted| {
+            *wanted = None;
+            false
+        });
+    }
+
+    pub(crate) fn held(&self) -> (Mode, Token) {
+        *self.held.lock()
+    }
+
+    /// The driver: others want this mode.
+    pub(crate) fn set_blocking(&self, wanted: Mode) {
+        self.blocking.send_replace(Some(wanted));
+    }
+
+    pub(crate) fn blocking(&self) -> watch::Receiver<Option<Mode>> {
+        let mut receiver = self.blocking.subscribe();
+        receiver.mark_changed();
+        receiver
+    }
+
+    /// Whether the lock is held for sure at this moment.
+    pub(crate) fn is_valid(&self, session: &SessionCell) -> bool {
+        // In this order; see the module's documentation. The clock is read after the deadline, so that time spent
+        // between the two counts against us.
+        let deadline = session.deadline();
+        session.clock().now() < deadline && self.loss().is_none()
+    }
+}

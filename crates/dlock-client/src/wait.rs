@@ -1,0 +1,69 @@
+//! How long to wait for a lock, and what ends the waiting when no server does.
+
+use crate::Error;
+use crate::session::locks::WaitUntil;
+use dlock_core::Timestamp;
+use dlock_runtime::Clock;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after its deadline a wait is still left to the service, whose answer may be under way.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a caller is ready to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all.
+    Try,
+    /// As long as the session lives.
+    Forever,
+    /// This long.
+    For(Duration),
+}
+
+/// The end of one wait, on this client's clock. The service ends waits, too, and is first as a rule; this one holds
+/// also when no server can be reached.
+pub(crate) struct Limit {
+    wait: Wait,
+    deadline: Timestamp,
+    request_timeout: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Limit {
+    /// A wait that begins now.
+    pub(crate) fn new(wait: Wait, clock: &Arc<dyn Clock>, request_timeout: Duration) -> Limit {
+        let now = clock.now();
+        let deadline = match wait {
+            Wait::For(duration) => now + duration,
+            Wait::Try | Wait::Forever => now,
+        };
+        Limit { wait, deadline, request_timeout, clock: clock.clone() }
+    }
+
+    /// The wait, for the session.
+    pub(crate) fn until(&self) -> WaitUntil {
+        match self.wait {
+            Wait::Try => WaitUntil::Try,
+            Wait::Forever => WaitUntil::Forever,
+            Wait::For(_) => WaitUntil::Deadline(self.deadline),
+        }
+    }
+
+    /// The future's output, unless the wait is over before. The future is dropped then.
+    pub(crate) async fn within<T>(self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let (end, error) = match self.wait {
+            Wait::Forever => return future.await,
+            Wait::Try => {
+                (self.deadline + self.request_timeout, Error::Timeout { timeout: self.request_timeout })
+            }
+            Wait::For(_) => (self.deadline + GRACE, Error::WaitTimeout),
+        };
+        tokio::select! {
+            biased;
+            output = future => output,
+            () = self.clock.sleep_until(end) => Err(error),
+        }
+    }
+}
