@@ -8,6 +8,7 @@ use crate::session::locks::AcquireAsk;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
 use dlock_core::{LockId, Mode, Namespace, ResourceId, ResourceName};
+use futures::future::OptionFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -127,23 +128,24 @@ impl Lock {
     async fn acquire_in(&mut self, session: &SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {
         let resource = ask.resource.clone();
         let cell = Arc::new(LockCell::new(ask.mode));
-        let (place_sender, mut place) = watch::channel(None);
+        let (place_sender, mut place) = match &self.on_queued {
+            Some(_) => Some(watch::channel(None)).unzip(),
+            None => (None, None),
+        };
         let (reply, mut answer) = oneshot::channel();
         let mut request = Request { session, lock: session.cell.next_lock(), open: true };
-        let command = Command::Acquire {
-            lock: request.lock,
-            ask,
-            cell: cell.clone(),
-            place: self.on_queued.is_some().then_some(place_sender),
-            reply,
-        };
+        let command =
+            Command::Acquire { lock: request.lock, ask, cell: cell.clone(), place: place_sender, reply };
         session.commands.send(command).ok()?;
         let grant = loop {
             tokio::select! {
                 biased;
                 answer = &mut answer => break answer.ok()?,
-                // Fails when the sender is gone: nobody wants to know, or the answer is under way.
-                Ok(()) = place.changed() => self.report(*place.borrow_and_update()),
+                // Never again when the sender is gone: the answer is under way.
+                Some(Ok(())) = OptionFuture::from(place.as_mut().map(watch::Receiver::changed)) => {
+                    let ahead = place.as_mut().and_then(|place| *place.borrow_and_update());
+                    self.report(ahead);
+                }
             }
         };
         request.open = false;

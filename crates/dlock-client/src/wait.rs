@@ -67,3 +67,34 @@ impl Limit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlock_runtime::SimulatedClock;
+    use std::future::pending;
+
+    async fn ends_after(wait: Wait) -> (Duration, Error) {
+        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::new(1.0));
+        let start = clock.now();
+        let limit = Limit::new(wait, &clock, Duration::from_secs(10));
+        let error = limit.within(pending::<Result<(), Error>>()).await.unwrap_err();
+        (clock.now().since(start), error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_wait_ends_even_if_no_server_answers() {
+        let (took, error) = ends_after(Wait::For(Duration::from_secs(3))).await;
+        assert!(matches!(error, Error::WaitTimeout), "{error}");
+        assert!((4000..4010).contains(&took.as_millis()), "{took:?}");
+        let (took, error) = ends_after(Wait::Try).await;
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!((10_000..10_010).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_wait_has_no_end() {
+        let waiting = ends_after(Wait::Forever);
+        assert!(tokio::time::timeout(Duration::from_secs(1 << 30), waiting).await.is_err());
+    }
+}

@@ -66,8 +66,9 @@ pub(crate) struct LockCell {
     loss: OnceLock<LossReason>,
     lost: CancellationToken,
     held: Mutex<(Mode, Token)>,
-    /// The most restrictive mode wanted by others since the mode held last changed.
-    blocking: watch::Sender<Option<Mode>>,
+    /// The most restrictive mode wanted by others since the mode held last changed. Made when it is first needed: most
+    /// locks never block anybody.
+    blocking: OnceLock<watch::Sender<Option<Mode>>>,
 }
 
 impl LockCell {
@@ -76,7 +77,7 @@ impl LockCell {
             loss: OnceLock::new(),
             lost: CancellationToken::new(),
             held: Mutex::new((mode, Token::ZERO)),
-            blocking: watch::Sender::new(None),
+            blocking: OnceLock::new(),
         }
     }
 
@@ -100,10 +101,12 @@ impl LockCell {
     pub(crate) fn set_held(&self, mode: Mode, token: Token) {
         *self.held.lock() = (mode, token);
         // What others want of the new mode is yet to be said.
-        self.blocking.send_if_modified(|wanted| {
-            *wanted = None;
-            false
-        });
+        if let Some(blocking) = self.blocking.get() {
+            blocking.send_if_modified(|wanted| {
+                *wanted = None;
+                false
+            });
+        }
     }
 
     pub(crate) fn held(&self) -> (Mode, Token) {
@@ -112,11 +115,11 @@ impl LockCell {
 
     /// The driver: others want this mode.
     pub(crate) fn set_blocking(&self, wanted: Mode) {
-        self.blocking.send_replace(Some(wanted));
+        self.blocking.get_or_init(watch::Sender::default).send_replace(Some(wanted));
     }
 
     pub(crate) fn blocking(&self) -> watch::Receiver<Option<Mode>> {
-        let mut receiver = self.blocking.subscribe();
+        let mut receiver = self.blocking.get_or_init(watch::Sender::default).subscribe();
         receiver.mark_changed();
         receiver
     }
@@ -127,5 +130,60 @@ impl LockCell {
         // between the two counts against us.
         let deadline = session.deadline();
         session.clock().now() < deadline && self.loss().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlock_runtime::SimulatedClock;
+    use futures::{FutureExt, StreamExt};
+    use std::time::Duration;
+    use tokio_stream::wrappers::WatchStream;
+
+    fn session() -> SessionCell {
+        SessionCell::new(Arc::new(SimulatedClock::new(1.0)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_valid_until_the_deadline_and_not_at_it() {
+        let (session, lock) = (session(), LockCell::new(Mode::Exclusive));
+        assert!(!lock.is_valid(&session), "nothing is sure before the session is opened");
+        session.set_deadline(session.clock().now() + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_millis(4999)).await;
+        assert!(lock.is_valid(&session));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!lock.is_valid(&session));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_was_lost_stays_lost_for_its_first_reason_when_the_deadline_moves_on() {
+        let (session, lock) = (session(), LockCell::new(Mode::Exclusive));
+        lock.lose(LossReason::Jeopardy);
+        session.set_deadline(session.clock().now() + Duration::from_secs(5));
+        lock.lose(LossReason::Expired);
+        assert!(!lock.is_valid(&session) && lock.lost().is_cancelled());
+        assert_eq!(lock.loss(), Some(LossReason::Jeopardy));
+    }
+
+    #[tokio::test]
+    async fn what_others_want_is_told_late_comers_too_and_forgotten_with_the_mode_that_kept_it_from_them() {
+        let lock = LockCell::new(Mode::Exclusive);
+        lock.set_blocking(Mode::ProtectedRead);
+        let mut wanted = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
+        assert_eq!(wanted.next().await, Some(Mode::ProtectedRead));
+        lock.set_held(Mode::ProtectedRead, Token::ZERO);
+        let mut later = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
+        assert_eq!(later.next().now_or_never(), None);
+        lock.set_blocking(Mode::Exclusive);
+        assert_eq!(wanted.next().await, Some(Mode::Exclusive));
+        drop(lock);
+        assert_eq!(wanted.next().await, None);
+    }
+
+    #[test]
+    fn lock_ids_are_never_used_again() {
+        let session = SessionCell::new(Arc::new(dlock_runtime::BootClock));
+        assert_eq!([session.next_lock(), session.next_lock()], [LockId(1), LockId(2)]);
     }
 }

@@ -75,3 +75,35 @@ impl DriverThread {
         Ok(DriverThread { handle, _stop: stop })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_is_shared_outlives_its_tasks_and_ends_with_the_last_of_them() {
+        let (first, second) = (Executor::shared_thread().unwrap(), Executor::shared_thread().unwrap());
+        let name = |executor: &Executor| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            executor.spawn(async move { sender.send(std::thread::current().id()) });
+            receiver.recv().unwrap()
+        };
+        assert_eq!(name(&first), name(&second));
+        assert_ne!(name(&first), std::thread::current().id());
+
+        let (go, wait) = oneshot::channel::<()>();
+        let (done, finished) = std::sync::mpsc::channel();
+        let thread = Arc::downgrade(first._thread.as_ref().unwrap());
+        second.spawn(async move {
+            let _ = wait.await;
+            done.send(()).unwrap();
+        });
+        drop((first, second));
+        go.send(()).unwrap();
+        finished.recv().unwrap();
+        // The task's own clone is the last one, and goes with the task.
+        while thread.upgrade().is_some() {
+            std::thread::yield_now();
+        }
+    }
+}
