@@ -82,7 +82,9 @@ mod tests {
         assert_eq!(last.next(), None);
         assert_eq!(last.generation(), 3);
         assert_eq!(Token::new(Token::GENERATION_MAX + 1, 0), None);
-        assert!(Token::from_u64(Token::new(Token::GENERATION_MAX, Token::COUNTER_MAX).unwrap().get()).is_some());
+        assert!(
+            Token::from_u64(Token::new(Token::GENERATION_MAX, Token::COUNTER_MAX).unwrap().get()).is_some()
+        );
         assert_eq!(Token::from_u64(1 << 63), None);
     }
 

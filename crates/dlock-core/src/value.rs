@@ -7,7 +7,9 @@ pub const VALUE_BYTES_MAX: usize = 1024;
 
 /// The value block is longer than [`VALUE_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the value block has {length} bytes, and the limit is {VALUE_BYTES_MAX}: keep a reference there, and the data elsewhere")]
+#[error(
+    "the value block has {length} bytes, and the limit is {VALUE_BYTES_MAX}: keep a reference there, and the data elsewhere"
+)]
 pub struct ValueTooLong {
     /// Its length in bytes.
     pub length: usize,

@@ -173,7 +173,9 @@ pub enum Refusal {
         mode: Mode,
     },
     /// A re-entrant acquire asked for more than the held mode.
-    #[error("the session holds this resource in mode {held}, which does not cover the request: convert the lock instead")]
+    #[error(
+        "the session holds this resource in mode {held}, which does not cover the request: convert the lock instead"
+    )]
     NotCovered {
         /// The mode held.
         held: Mode,

@@ -1,0 +1,188 @@
+//! A commit under way: the commands it carries and what they will be told if it succeeds.
+
+use super::{Action, Change, Commit, Content, Rules, SessionGuard, is_not_found};
+use crate::resource::{Command, Grant, Outcome, Resource};
+use crate::{LockKey, Token};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// A command that waits for its commit.
+pub(super) struct Pending<T> {
+    pub(super) ticket: T,
+    pub(super) command: Command,
+    pub(super) guard: Option<SessionGuard>,
+    /// The known record was read, or committed, after this command had come.
+    pub(super) fresh: bool,
+    /// A reading has begun since this command came: when it ends, the command is fresh.
+    pub(super) read_begun: bool,
+    /// A former commit of this command may have taken effect.
+    pub(super) retried: bool,
+}
+
+impl<T> Pending<T> {
+    /// Whether this command ends the lock with this key.
+    pub(super) fn ends(&self, key: LockKey) -> bool {
+        match &self.command {
+            Command::Release { key: own, .. } | Command::Cancel { key: own } => *own == key,
+            Command::Purge { sessions } => sessions.contains(&key.session),
+            _ => false,
+        }
+    }
+}
+
+/// A command with what it did.
+struct Done<T> {
+    pending: Pending<T>,
+    outcome: Outcome,
+    promoted: SmallVec<[Grant; 1]>,
+    vanished: SmallVec<[LockKey; 1]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlightKind {
+    /// Carries commands.
+    Commands,
+    /// Deletes a record that nobody uses.
+    Collection,
+}
+
+/// A commit and its commands.
+pub(super) struct Flight<T> {
+    pub(super) kind: FlightKind,
+    pub(super) expected: u64,
+    pub(super) resends: u32,
+    change: Change,
+    guards: SmallVec<[SessionGuard; 2]>,
+    done: Vec<Done<T>>,
+    writes: bool,
+}
+
+impl<T> Flight<T> {
+    /// Applies the commands, in their order.
+    pub(super) fn of(
+        commands: Vec<Pending<T>>,
+        expected: u64,
+        resource: &mut Resource,
+        rules: &Rules,
+    ) -> Flight<T> {
+        let mut flight = Flight {
+            kind: FlightKind::Commands,
+            expected,
+            resends: 0,
+            change: Change::Put(Bytes::new()),
+            guards: SmallVec::new(),
+            done: Vec::with_capacity(commands.len()),
+            writes: false,
+        };
+        for pending in commands {
+            flight.apply(pending, resource, rules);
+        }
+        flight
+    }
+
+    /// Deletes the record, remembering its last token.
+    pub(super) fn collection(expected: u64, last_token: Token) -> Flight<T> {
+        Flight {
+            kind: FlightKind::Collection,
+            expected,
+            resends: 0,
+            change: Change::Delete { floor: last_token.get() },
+            guards: SmallVec::new(),
+            done: Vec::new(),
+            writes: true,
+        }
+    }
+
+    fn apply(&mut self, pending: Pending<T>, resource: &mut Resource, rules: &Rules) {
+        let vanished = match &pending.command {
+            Command::Revoke { key, .. } => keys_of(resource, *key),
+            _ => SmallVec::new(),
+        };
+        let applied = resource.apply(&pending.command, rules.generation);
+        let revoked = applied.outcome == Outcome::Released;
+        let outcome = after_retry(&pending, applied.outcome);
+        // Without guards, a late commit of the session's former home might still bring the lock: make it fail.
+        let touch = !rules.guards && is_not_found(&outcome) && ends_a_lock(&pending.command);
+        self.writes |= applied.changed || touch;
+        if let Some(guard) = pending.guard
+            && !self.guards.contains(&guard)
+        {
+            self.guards.push(guard);
+        }
+        let vanished = if revoked { vanished } else { SmallVec::new() };
+        self.done.push(Done { pending, outcome, promoted: applied.promoted, vanished });
+    }
+
+    /// Whether there is anything to write.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Whether the answers hold though nothing is written.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.done.iter().all(|done| done.pending.fresh)
+    }
+
+    pub(super) fn change_to(&mut self, bytes: Bytes) {
+        self.change = Change::Put(bytes);
+    }
+
+    pub(super) fn commit(&self) -> Commit {
+        Commit { expected: self.expected, change: self.change.clone(), guards: self.guards.clone() }
+    }
+
+    /// Whether the record holds what this commit would have made of it.
+    pub(super) fn is_effect(&self, content: &Content) -> bool {
+        match (&self.change, content) {
+            (Change::Put(sent), Content::Present(found)) => sent == found,
+            (Change::Delete { .. }, Content::Absent { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Tells everybody; the commit has succeeded.
+    pub(super) fn answer(self, out: &mut Vec<Action<T>>) {
+        for done in self.done {
+            out.push(Action::Answer { ticket: done.pending.ticket, outcome: done.outcome });
+            out.extend(done.vanished.into_iter().map(Action::Vanished));
+            out.extend(done.promoted.into_iter().map(Action::Promoted));
+        }
+    }
+
+    /// Locks of others that the commit would have granted.
+    pub(super) fn promoted(&self) -> impl Iterator<Item = LockKey> {
+        self.done.iter().flat_map(|done| done.promoted.iter().map(|grant| grant.key))
+    }
+
+    /// The commands, to be decided anew on a record that is read after they came.
+    pub(super) fn into_pending(self, retried: bool) -> Vec<Pending<T>> {
+        let again = |mut pending: Pending<T>| {
+            pending.retried |= retried;
+            pending.read_begun = true;
+            pending
+        };
+        self.done.into_iter().map(|done| again(done.pending)).collect()
+    }
+}
+
+/// A command whose former commit may have taken effect finds nothing left to end: it did end it.
+fn after_retry<T>(pending: &Pending<T>, outcome: Outcome) -> Outcome {
+    match &pending.command {
+        Command::Release { .. } if pending.retried && is_not_found(&outcome) => Outcome::Released,
+        Command::Cancel { .. } if pending.retried && is_not_found(&outcome) => Outcome::Cancelled,
+        _ => outcome,
+    }
+}
+
+fn ends_a_lock(command: &Command) -> bool {
+    matches!(command, Command::Release { .. } | Command::Cancel { .. })
+}
+
+/// The lock's key with those of its re-entrant siblings.
+fn keys_of(resource: &Resource, key: LockKey) -> SmallVec<[LockKey; 1]> {
+    let siblings = resource
+        .holders()
+        .map(|holder| std::iter::once(holder.key).chain(holder.aliases()).collect::<SmallVec<[LockKey; 1]>>())
+        .find(|keys| keys.contains(&key));
+    siblings.unwrap_or_else(|| SmallVec::from_elem(key, 1))
+}

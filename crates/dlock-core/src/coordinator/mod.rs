@@ -1,0 +1,548 @@
+//! The one place in a server where the commands for one resource meet: a pure state machine between the
+//! [`Resource`] and the store.
+//!
+//! While a commit is in flight the next commands gather, and the next compare-and-swap carries them all (group
+//! commit). The last record is kept, so that an uncontended command costs one round trip to the store.
+//!
+//! ```text
+//!            submit                     loaded                      submit
+//!  Unknown ─────────► Loading ─────────────────────► Settled ──────────────────► Committing
+//!     ▲                  ▲                              ▲  ▲        committed        │  │
+//!     │ not applied      │ conflict, session refused    │  └────────────────────────┘  │ ambiguous
+//!     └──────────────────┴──────────────────────────────┴───────── loaded ◄──────── Resolving
+//! ```
+//!
+//! Inputs are methods, effects are [`Action`]s pushed to a vector, in the order in which they are to be carried out.
+//! An [`Action::Answer`] or [`Action::Promoted`] is pushed only when what it says is committed. `T` is the caller's
+//! ticket: whom to answer. It is only handed back.
+//!
+//! **Ambiguous commits.** When a commit's outcome is unknown, the cached record is frozen and read again. The very
+//! bytes that were sent are there: it succeeded. The version has not moved: the identical compare-and-swap is sent
+//! again. It has moved and the bytes differ: the commands are decided anew on what is there; they are idempotent, so
+//! one that had taken effect after all is answered as it was.
+//!
+//! **Stores that this server does not own alone.** What leaves the record unchanged (a refusal, a retry's answer)
+//! is answered only from a record read, or committed, after the command had come. Where the store can't guard a
+//! commit by the session's record, a "not found" to a release or cancellation writes as well, so that a late commit
+//! from the session's former home fails.
+
+mod flight;
+#[cfg(test)]
+mod tests;
+
+use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
+use crate::{LockKey, ModeSet, SessionId, Token};
+use bytes::Bytes;
+use flight::{Flight, FlightKind, Pending};
+use smallvec::SmallVec;
+
+/// How often the identical compare-and-swap is sent again before its commands are answered "unknown".
+const RESENDS_MAX: u32 = 3;
+
+/// What a coordinator must know of its server and store, the same for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The store's generation, for tokens.
+    pub generation: u16,
+    /// The store can guard a commit by a session's record.
+    pub guards: bool,
+    /// Nobody else writes to the store.
+    pub exclusive: bool,
+}
+
+/// The session record that a command's commit must find unchanged: it names the epoch in which the command's
+/// sender had its home here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionGuard {
+    /// The session.
+    pub session: SessionId,
+    /// The version of its record.
+    pub version: u64,
+}
+
+/// A record as read from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its version, or that of its absence.
+    pub version: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// A record's value, or the floor below which no token may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An encoded [`Resource`].
+    Present(Bytes),
+    /// No record.
+    Absent {
+        /// The greatest token that may have been granted before.
+        floor: u64,
+    },
+}
+
+/// A compare-and-swap to be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The version that the record must have.
+    pub expected: u64,
+    /// What it becomes.
+    pub change: Change,
+    /// Session records that must be unchanged: in the same transaction, or read between the record's own
+    /// reading and this commit, where the store can't.
+    pub guards: SmallVec<[SessionGuard; 2]>,
+}
+
+/// What a commit makes of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These bytes.
+    Put(Bytes),
+    /// Absent, remembering the floor.
+    Delete {
+        /// The greatest token granted.
+        floor: u64,
+    },
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitResult {
+    /// It is in the store.
+    Committed {
+        /// The record's new version.
+        version: u64,
+    },
+    /// The record had another version.
+    Conflict {
+        /// The record as it stands, where the store said so.
+        current: Option<Loaded>,
+    },
+    /// A session's record had changed; nothing was written.
+    SessionRefused(SessionGuard),
+    /// Nobody knows.
+    Ambiguous {
+        /// What was seen.
+        reason: String,
+    },
+    /// Nothing was written and nothing will be.
+    NotApplied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a command has no answer. It may be sent again: it has one effect, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The store can't say or do what is needed.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The sender's session has moved or ended.
+    SessionRefused,
+    /// The record can't be read.
+    Unreadable {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action<T> {
+    /// Read the record linearizably and pass it to [`Coordinator::loaded`].
+    Load,
+    /// Try this and pass the result to [`Coordinator::committed`].
+    Commit(Commit),
+    /// Tell the sender; it is committed.
+    Answer {
+        /// Whom.
+        ticket: T,
+        /// What.
+        outcome: Outcome,
+    },
+    /// Tell the sender that there is no answer.
+    Fail {
+        /// Whom.
+        ticket: T,
+        /// Why.
+        failure: Failure,
+    },
+    /// A lock that had waited, or whose conversion had, is granted. Whoever is home to its session tells it.
+    Promoted(Grant),
+    /// A lock is gone from the record, and no command that was submitted here asked for that. If its session is at
+    /// home here, it was revoked; else it may as well have been released there.
+    Vanished(LockKey),
+    /// Other modes are wanted in the queue than before: holders may have to be told that they block somebody.
+    Contention,
+}
+
+enum State<T> {
+    /// Nothing is known of the record.
+    Unknown,
+    /// It is being read. `again` when news came meanwhile that the answer may not have.
+    Loading { again: bool },
+    /// The record as of `version`, and nothing under way.
+    Settled { version: u64, resource: Box<Resource> },
+    /// `resource` is what the record becomes if the commit succeeds.
+    Committing { resource: Box<Resource>, flight: Box<Flight<T>> },
+    /// The commit's outcome is unknown, and the record is being read.
+    Resolving { resource: Box<Resource>, flight: Box<Flight<T>> },
+}
+
+/// One resource's commands on their way to the store. See the module's documentation.
+pub struct Coordinator<T> {
+    state: State<T>,
+    pending: Vec<Pending<T>>,
+    /// The last record that was seen committed, where others may write too: what waiting sessions were told.
+    base: Option<Box<Resource>>,
+    /// Locks that a commit of unknown outcome may have granted, and that nobody was told of.
+    untold: Vec<LockKey>,
+    /// The modes that were wanted in the queue when [`Action::Contention`] was last considered.
+    wanted: ModeSet,
+}
+
+impl<T> Default for Coordinator<T> {
+    fn default() -> Self {
+        Coordinator {
+            state: State::Unknown,
+            pending: Vec::new(),
+            base: None,
+            untold: Vec::new(),
+            wanted: ModeSet::EMPTY,
+        }
+    }
+}
+
+impl<T> Coordinator<T> {
+    /// A coordinator that knows nothing of its record yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The record, where it is known and nothing is under way.
+    pub fn settled(&self) -> Option<&Resource> {
+        match &self.state {
+            State::Settled { resource, .. } => Some(resource),
+            _ => None,
+        }
+    }
+
+    /// The record as it will be if all goes well: for looks that need not be exact.
+    pub fn latest(&self) -> Option<&Resource> {
+        match &self.state {
+            State::Settled { resource, .. }
+            | State::Committing { resource, .. }
+            | State::Resolving { resource, .. } => Some(resource),
+            State::Unknown | State::Loading { .. } => self.base.as_deref(),
+        }
+    }
+
+    /// Whether no command is under way and nothing is being read or written: it can be dropped without loss.
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && matches!(self.state, State::Unknown | State::Settled { .. })
+    }
+
+    /// Takes a command. `guard` is the sender's session record, for commands that a session sends.
+    pub fn submit(
+        &mut self,
+        ticket: T,
+        command: Command,
+        guard: Option<SessionGuard>,
+        rules: &Rules,
+        out: &mut Vec<Action<T>>,
+    ) {
+        let fresh = rules.exclusive;
+        self.pending.push(Pending { ticket, command, guard, fresh, read_begun: false, retried: false });
+        self.advance(rules, out);
+    }
+
+    /// The record that [`Action::Load`] asked for.
+    pub fn loaded(&mut self, result: Result<Loaded, String>, rules: &Rules, out: &mut Vec<Action<T>>) {
+        match (std::mem::replace(&mut self.state, State::Unknown), result) {
+            (State::Loading { again: true }, Ok(_)) => self.load(out),
+            (State::Loading { .. }, Ok(loaded)) => {
+                self.adopt(loaded, rules, out);
+                self.advance(rules, out);
+            }
+            (State::Loading { .. }, Err(reason)) => {
+                self.fail_all(Failure::Unavailable { reason }, out);
+            }
+            (State::Resolving { resource, flight }, Ok(loaded)) => {
+                self.resolve(resource, flight, loaded, rules, out);
+            }
+            (State::Resolving { flight, .. }, Err(reason)) => {
+                self.give_up(*flight, reason, out);
+                self.advance(rules, out);
+            }
+            (state, _) => self.state = state, // an answer to a question that is no longer asked
+        }
+    }
+
+    /// What became of [`Action::Commit`].
+    pub fn committed(&mut self, result: CommitResult, rules: &Rules, out: &mut Vec<Action<T>>) {
+        let State::Committing { resource, flight } = std::mem::replace(&mut self.state, State::Unknown)
+        else {
+            debug_assert!(false, "a commit's result without a commit");
+            return;
+        };
+        match result {
+            CommitResult::Committed { version } => self.succeed(resource, *flight, version, rules, out),
+            CommitResult::Conflict { current } => {
+                self.take_back(*flight, false);
+                match current {
+                    Some(current) => self.adopt(current, rules, out),
+                    None => self.load(out),
+                }
+            }
+            CommitResult::SessionRefused(guard) => {
+                self.take_back(*flight, false);
+                self.refuse(guard, out);
+                self.load(out);
+            }
+            CommitResult::Ambiguous { .. } => {
+                self.state = State::Resolving { resource, flight };
+                out.push(Action::Load);
+            }
+            CommitResult::NotApplied { reason } => self.give_up(*flight, reason, out),
+        }
+        self.advance(rules, out);
+    }
+
+    /// News of the record from elsewhere: it had this version at some time, and the content where it is known.
+    pub fn changed(&mut self, news: Option<Loaded>, rules: &Rules, out: &mut Vec<Action<T>>) {
+        match &mut self.state {
+            State::Loading { again } => *again = true,
+            State::Settled { version, .. } => match news {
+                Some(loaded) if loaded.version <= *version => {}
+                Some(loaded) => {
+                    self.state = State::Unknown;
+                    self.adopt(loaded, rules, out);
+                }
+                None => self.load(out),
+            },
+            // The commit in flight finds out by itself.
+            State::Unknown | State::Committing { .. } | State::Resolving { .. } => {}
+        }
+        self.advance(rules, out);
+    }
+
+    /// Looks at the store though nothing was heard: a lost wake-up then costs latency, never liveness.
+    pub fn recheck(&mut self, out: &mut Vec<Action<T>>) {
+        if matches!(self.state, State::Settled { .. }) {
+            self.load(out);
+        }
+    }
+
+    /// Drops the waiting commands that were sent under this guard: its session has moved or ended.
+    pub fn refuse(&mut self, guard: SessionGuard, out: &mut Vec<Action<T>>) {
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.guard == Some(guard) {
+                out.push(Action::Fail { ticket: pending.ticket, failure: Failure::SessionRefused });
+            } else {
+                self.pending.push(pending);
+            }
+        }
+    }
+
+    /// Deletes the record if nobody uses the resource. Returns whether that is under way.
+    pub fn collect(&mut self, out: &mut Vec<Action<T>>) -> bool {
+        match std::mem::replace(&mut self.state, State::Unknown) {
+            State::Settled { version, resource } if resource.is_collectable() && self.pending.is_empty() => {
+                let flight = Flight::collection(version, resource.last_token());
+                out.push(Action::Commit(flight.commit()));
+                self.state = State::Committing { resource, flight: Box::new(flight) };
+                true
+            }
+            state => {
+                self.state = state;
+                false
+            }
+        }
+    }
+
+    fn load(&mut self, out: &mut Vec<Action<T>>) {
+        if let State::Settled { resource, .. } =
+            std::mem::replace(&mut self.state, State::Loading { again: false })
+            && self.base.is_none()
+        {
+            self.base = Some(resource);
+        }
+        for pending in &mut self.pending {
+            pending.read_begun = true;
+        }
+        out.push(Action::Load);
+    }
+
+    /// Starts what can be started: a read where the record is unknown, a commit where it is known.
+    fn advance(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match std::mem::replace(&mut self.state, State::Unknown) {
+            State::Unknown => self.load(out),
+            State::Settled { version, resource } => self.start(version, resource, rules, out),
+            busy => self.state = busy,
+        }
+    }
+
+    /// Applies all that waits and sends one commit for it, or answers at once what changes nothing.
+    fn start(&mut self, version: u64, mut resource: Box<Resource>, rules: &Rules, out: &mut Vec<Action<T>>) {
+        if !rules.exclusive && self.base.is_none() {
+            self.base = Some(resource.clone());
+        }
+        let mut flight = Flight::of(std::mem::take(&mut self.pending), version, &mut resource, rules);
+        if flight.writes() {
+            flight.change_to(resource.encode());
+            out.push(Action::Commit(flight.commit()));
+            self.state = State::Committing { resource, flight: Box::new(flight) };
+            return;
+        }
+        self.state = State::Settled { version, resource };
+        if flight.is_fresh() {
+            flight.answer(out);
+        } else {
+            self.take_back(flight, false);
+            self.load(out);
+        }
+    }
+
+    fn succeed(
+        &mut self,
+        resource: Box<Resource>,
+        flight: Flight<T>,
+        version: u64,
+        rules: &Rules,
+        out: &mut Vec<Action<T>>,
+    ) {
+        if flight.kind == FlightKind::Collection {
+            self.base = None;
+            self.state = State::Unknown;
+            return;
+        }
+        flight.answer(out);
+        self.base = if rules.exclusive { None } else { Some(resource.clone()) };
+        self.settle(version, resource, out);
+    }
+
+    /// What to do with a commit whose outcome was unknown, now that the record has been read.
+    fn resolve(
+        &mut self,
+        resource: Box<Resource>,
+        mut flight: Box<Flight<T>>,
+        found: Loaded,
+        rules: &Rules,
+        out: &mut Vec<Action<T>>,
+    ) {
+        if flight.is_effect(&found.content) && found.version != flight.expected {
+            self.succeed(resource, *flight, found.version, rules, out);
+        } else if found.version == flight.expected && flight.resends < RESENDS_MAX {
+            flight.resends += 1;
+            out.push(Action::Commit(flight.commit()));
+            self.state = State::Committing { resource, flight };
+        } else if found.version == flight.expected {
+            let reason = "the outcome of a write is still not known".to_owned();
+            self.give_up(*flight, reason, out);
+        } else {
+            self.take_back(*flight, true);
+            self.adopt(found, rules, out);
+        }
+        self.advance(rules, out);
+    }
+
+    /// Takes a committed record as the truth, and tells what differs from what was told.
+    fn adopt(&mut self, loaded: Loaded, rules: &Rules, out: &mut Vec<Action<T>>) {
+        let decoded = match loaded.content {
+            Content::Present(bytes) => Resource::decode(&bytes).map_err(|error| error.to_string()),
+            Content::Absent { floor } => Token::from_u64(floor)
+                .map(Resource::new)
+                .ok_or_else(|| format!("the floor {floor} is no token")),
+        };
+        let resource = match decoded {
+            Ok(resource) => Box::new(resource),
+            Err(reason) => {
+                self.state = State::Unknown;
+                return self.fail_all(Failure::Unreadable { reason }, out);
+            }
+        };
+        for pending in &mut self.pending {
+            pending.fresh |= pending.read_begun;
+        }
+        if let Some(base) = self.base.take() {
+            self.tell_differences(&base, &resource, out);
+        }
+        self.tell_untold(&resource, out);
+        self.base = if rules.exclusive { None } else { Some(resource.clone()) };
+        self.settle(loaded.version, resource, out);
+    }
+
+    fn settle(&mut self, version: u64, resource: Box<Resource>, out: &mut Vec<Action<T>>) {
+        let wanted = resource.queued_modes();
+        if wanted != self.wanted {
+            self.wanted = wanted;
+            out.push(Action::Contention);
+        }
+        self.state = State::Settled { version, resource };
+    }
+
+    fn tell_differences(&self, before: &Resource, now: &Resource, out: &mut Vec<Action<T>>) {
+        use crate::resource::LockState;
+        // A lock that one of our own commands is about to end is answered by that command.
+        let ours = |key: LockKey| self.pending.iter().any(|pending| pending.ends(key));
+        for entry in before.queue() {
+            match now.lock(entry.key) {
+                Some(LockState::Granted(grant)) => out.push(Action::Promoted(grant)),
+                Some(LockState::Waiting { .. } | LockState::Converting { .. }) => {}
+                None if entry.held.is_some() || ours(entry.key) => {} // a holder is told as such, below
+                None => out.push(Action::Vanished(entry.key)),
+            }
+        }
+        for holder in before.holders() {
+            let keys = std::iter::once(holder.key).chain(holder.aliases());
+            let gone = keys.filter(|key| !ours(*key) && now.lock(*key).is_none());
+            out.extend(gone.map(Action::Vanished));
+        }
+    }
+
+    /// A lock may be told twice here, if the record's former state is known as well; sessions take that as once.
+    fn tell_untold(&mut self, now: &Resource, out: &mut Vec<Action<T>>) {
+        use crate::resource::LockState;
+        for key in std::mem::take(&mut self.untold) {
+            if let Some(LockState::Granted(grant)) = now.lock(key) {
+                out.push(Action::Promoted(grant));
+            }
+        }
+    }
+
+    /// Puts a flight's commands back, ahead of those that came since.
+    fn take_back(&mut self, flight: Flight<T>, retried: bool) {
+        let later = std::mem::take(&mut self.pending);
+        self.pending = flight.into_pending(retried);
+        self.pending.extend(later);
+    }
+
+    /// Nothing is known any more of the record, and the flight's commands can't be carried out.
+    fn give_up(&mut self, flight: Flight<T>, reason: String, out: &mut Vec<Action<T>>) {
+        self.state = State::Unknown;
+        self.untold.extend(flight.promoted());
+        for pending in flight.into_pending(true) {
+            out.push(Action::Fail {
+                ticket: pending.ticket,
+                failure: Failure::Unavailable { reason: reason.clone() },
+            });
+        }
+    }
+
+    fn fail_all(&mut self, failure: Failure, out: &mut Vec<Action<T>>) {
+        for pending in std::mem::take(&mut self.pending) {
+            out.push(Action::Fail { ticket: pending.ticket, failure: failure.clone() });
+        }
+    }
+}
+
+/// Whether an outcome says that there was nothing to end.
+fn is_not_found(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(Refusal::NotFound))
+}

@@ -1,0 +1,398 @@
+//! The coordinator against a store that the test plays by hand.
+
+use super::*;
+use crate::resource::{Acquire, Patience, ValueUpdate};
+use crate::{LockId, Mode, SessionId};
+
+const ALONE: Rules = Rules { generation: 0, guards: true, exclusive: true };
+const SHARED: Rules = Rules { generation: 0, guards: true, exclusive: false };
+const UNGUARDED: Rules = Rules { generation: 0, guards: false, exclusive: false };
+
+fn key(session: u128, lock: u64) -> LockKey {
+    LockKey { session: SessionId(session), lock: LockId(lock) }
+}
+
+fn acquire_with(key: LockKey, mode: Mode, patience: Patience) -> Command {
+    let (reentrant, since_unix_ms, waiters_max) = (false, 0, 1000);
+    Command::Acquire(Acquire { key, mode, patience, reentrant, since_unix_ms, waiters_max })
+}
+
+fn acquire(key: LockKey) -> Command {
+    acquire_with(key, Mode::Exclusive, Patience::Wait)
+}
+
+fn release(key: LockKey) -> Command {
+    Command::Release { key, value: ValueUpdate::Keep }
+}
+
+fn guard(session: u128) -> Option<SessionGuard> {
+    Some(SessionGuard { session: SessionId(session), version: 1 })
+}
+
+/// One server's coordinator, with what it asked for.
+struct Server {
+    coordinator: Coordinator<&'static str>,
+    rules: Rules,
+    actions: Vec<Action<&'static str>>,
+}
+
+/// One record, played by hand.
+struct Store {
+    version: u64,
+    content: Content,
+}
+
+impl Store {
+    fn empty() -> Store {
+        Store { version: 0, content: Content::Absent { floor: 0 } }
+    }
+
+    fn read(&self) -> Loaded {
+        Loaded { version: self.version, content: self.content.clone() }
+    }
+
+    fn commit(&mut self, commit: &Commit) -> CommitResult {
+        if commit.expected != self.version {
+            return CommitResult::Conflict { current: None };
+        }
+        self.version += 1;
+        self.content = match &commit.change {
+            Change::Put(bytes) => Content::Present(bytes.clone()),
+            Change::Delete { floor } => Content::Absent { floor: *floor },
+        };
+        CommitResult::Committed { version: self.version }
+    }
+
+    fn resource(&self) -> Resource {
+        match &self.content {
+            Content::Present(bytes) => Resource::decode(bytes).unwrap(),
+            Content::Absent { floor } => Resource::new(Token::from_u64(*floor).unwrap()),
+        }
+    }
+}
+
+impl Server {
+    fn new(rules: Rules) -> Server {
+        Server { coordinator: Coordinator::new(), rules, actions: Vec::new() }
+    }
+
+    fn submit(&mut self, ticket: &'static str, command: Command, guard: Option<SessionGuard>) {
+        self.coordinator.submit(ticket, command, guard, &self.rules, &mut self.actions);
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        self.coordinator.loaded(Ok(loaded), &self.rules, &mut self.actions);
+    }
+
+    fn committed(&mut self, result: CommitResult) {
+        self.coordinator.committed(result, &self.rules, &mut self.actions);
+    }
+
+    /// Takes the one commit that must be waiting to be sent.
+    fn take_commit(&mut self) -> Commit {
+        let at =
+            self.actions.iter().position(|action| matches!(action, Action::Commit(_))).expect("a commit");
+        let Action::Commit(commit) = self.actions.remove(at) else { unreachable!() };
+        commit
+    }
+
+    fn take_load(&mut self) {
+        let at = self.actions.iter().position(|action| *action == Action::Load).expect("a load");
+        self.actions.remove(at);
+    }
+
+    /// Serves the store's part until nothing is asked of it any more.
+    fn serve(&mut self, store: &mut Store) {
+        loop {
+            let wants = |action: &Action<_>| matches!(action, Action::Load | Action::Commit(_));
+            let Some(at) = self.actions.iter().position(wants) else { return };
+            match self.actions.remove(at) {
+                Action::Load => self.loaded(store.read()),
+                Action::Commit(commit) => {
+                    let result = store.commit(&commit);
+                    self.committed(result);
+                }
+                _ => unreachable!(),
+            }
+        }
+    }
+
+    /// What was told, in order, as short words.
+    fn told(&mut self) -> Vec<String> {
+        let word = |action: Action<&'static str>| match action {
+            Action::Answer { ticket, outcome } => match outcome {
+                Outcome::Granted(grant) => format!("{ticket}: granted {} token {}", grant.mode, grant.token),
+                Outcome::Queued(place) => format!("{ticket}: queued behind {}", place.ahead),
+                Outcome::Released => format!("{ticket}: released"),
+                Outcome::Cancelled => format!("{ticket}: cancelled"),
+                Outcome::Purged => format!("{ticket}: purged"),
+                Outcome::Refused(refusal) => format!("{ticket}: refused {refusal:?}"),
+            },
+            Action::Fail { ticket, failure: Failure::Unavailable { .. } } => format!("{ticket}: unavailable"),
+            Action::Fail { ticket, failure } => format!("{ticket}: failed {failure:?}"),
+            Action::Promoted(grant) => format!("promoted {} token {}", grant.key.lock, grant.token),
+            Action::Vanished(key) => format!("vanished {}", key.lock),
+            Action::Contention => "contention".to_owned(),
+            Action::Load | Action::Commit(_) => panic!("the store was not served"),
+        };
+        std::mem::take(&mut self.actions).into_iter().map(word).collect()
+    }
+}
+
+#[test]
+fn an_uncontended_acquire_and_release_are_one_commit_each_once_the_record_is_known() {
+    let (mut server, mut store) = (Server::new(ALONE), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.serve(&mut store);
+    assert_eq!(server.told(), ["a: granted EX token 1"]);
+    server.submit("r", release(key(1, 1)), guard(1));
+    assert!(matches!(server.actions.as_slice(), [Action::Commit(_)]));
+    let commit = server.take_commit();
+    assert_eq!(commit.guards.as_slice(), [guard(1).unwrap()]);
+    let result = store.commit(&commit);
+    server.committed(result);
+    assert_eq!(server.told(), ["r: released"]);
+}
+
+#[test]
+fn nothing_is_told_before_it_is_committed() {
+    let (mut server, store) = (Server::new(ALONE), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    assert!(matches!(server.actions.as_slice(), [Action::Commit(_)]));
+}
+
+#[test]
+fn commands_that_come_during_a_commit_share_the_next_one() {
+    let (mut server, mut store) = (Server::new(ALONE), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let first = server.take_commit();
+    server.submit("b", acquire(key(2, 2)), guard(2));
+    server.submit("c", acquire(key(3, 3)), guard(3));
+    server.submit("r", release(key(1, 1)), guard(1));
+    assert_eq!(server.told(), Vec::<String>::new());
+    let result = store.commit(&first);
+    server.committed(result);
+    let second = server.take_commit();
+    assert_eq!(second.guards.len(), 3);
+    let result = store.commit(&second);
+    server.committed(result);
+    let told = server.told();
+    let expected = [
+        "a: granted EX token 1",
+        "b: queued behind 0",
+        "c: queued behind 1",
+        "r: released",
+        "promoted 2 token 2",
+    ];
+    assert_eq!(
+        told.iter().filter(|word| *word != "contention").collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(store.version, 2);
+}
+
+#[test]
+fn a_hand_over_to_another_server_is_one_commit_and_one_piece_of_news() {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    two.submit("b", acquire(key(2, 2)), guard(2));
+    two.serve(&mut store);
+    assert_eq!(two.told(), ["b: queued behind 0", "contention"]);
+    one.coordinator.changed(Some(store.read()), &SHARED, &mut one.actions);
+    assert_eq!(one.told(), ["a: granted EX token 1", "contention"]);
+    let before = store.version;
+    one.submit("r", release(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    assert_eq!(store.version, before + 1);
+    two.coordinator.changed(Some(store.read()), &SHARED, &mut two.actions);
+    assert_eq!(two.told(), ["promoted 2 token 2", "vanished 1", "contention"]);
+}
+
+#[test]
+fn a_conflict_is_decided_anew_on_what_the_other_server_wrote() {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    for (server, ticket) in [(&mut one, "a"), (&mut two, "b")] {
+        server.submit(ticket, acquire(key(u128::from(ticket == "b") + 1, 1)), guard(1));
+        server.take_load();
+        server.loaded(store.read());
+    }
+    one.serve(&mut store);
+    two.serve(&mut store);
+    assert_eq!(one.told(), ["a: granted EX token 1"]);
+    assert_eq!(two.told(), ["b: queued behind 0", "contention"]);
+}
+
+#[test]
+fn an_old_view_refuses_nobody() {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    two.submit("t", acquire_with(key(2, 1), Mode::Exclusive, Patience::Try), guard(2));
+    two.serve(&mut store);
+    assert_eq!(two.told(), ["t: refused WouldBlock"]);
+    one.submit("r", release(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    // No news has reached the second server, and yet it must not refuse.
+    two.submit("t", acquire_with(key(2, 2), Mode::Exclusive, Patience::Try), guard(2));
+    two.serve(&mut store);
+    assert_eq!(two.told(), ["vanished 1", "t: granted EX token 2"]);
+}
+
+#[test]
+fn an_ambiguous_commit_that_took_effect_is_a_success() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let commit = server.take_commit();
+    store.commit(&commit);
+    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    server.submit("q", Command::Query { key: key(1, 1) }, guard(1));
+    server.serve(&mut store);
+    assert_eq!(server.told(), ["a: granted EX token 1", "q: granted EX token 1"]);
+    assert_eq!(store.version, 1);
+}
+
+#[test]
+fn an_ambiguous_commit_that_did_not_arrive_is_sent_again_as_it_was() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let lost = server.take_commit();
+    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    server.take_load();
+    server.loaded(store.read());
+    assert_eq!(server.take_commit(), lost);
+    let result = store.commit(&lost);
+    server.committed(result);
+    assert_eq!(server.told(), ["a: granted EX token 1"]);
+}
+
+#[test]
+fn an_ambiguous_release_that_others_have_built_upon_is_a_release() {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    one.submit("r", release(key(1, 1)), guard(1));
+    let commit = one.take_commit();
+    store.commit(&commit);
+    two.submit("b", acquire(key(2, 1)), guard(2));
+    two.serve(&mut store);
+    one.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    one.serve(&mut store);
+    assert_eq!(one.told(), ["a: granted EX token 1", "r: released"]);
+    assert_eq!(two.told(), ["b: granted EX token 2"]);
+}
+
+#[test]
+fn an_outcome_that_stays_unknown_is_unavailable_and_the_retry_has_one_effect() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let late = server.take_commit();
+    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    server.take_load();
+    server.coordinator.loaded(Err("down".into()), &SHARED, &mut server.actions);
+    assert_eq!(server.told(), ["a: unavailable"]);
+    store.commit(&late); // it arrives after all
+    server.submit("a again", acquire(key(1, 1)), guard(1));
+    server.serve(&mut store);
+    assert_eq!(server.told(), ["a again: granted EX token 1"]);
+}
+
+#[test]
+fn a_waiter_granted_by_a_commit_of_unknown_outcome_is_told_when_the_record_is_read() {
+    for rules in [ALONE, SHARED] {
+        let (mut server, mut store) = (Server::new(rules), Store::empty());
+        server.submit("a", acquire(key(1, 1)), guard(1));
+        server.submit("b", acquire(key(2, 2)), guard(2));
+        server.serve(&mut store);
+        server.submit("r", release(key(1, 1)), guard(1));
+        let commit = server.take_commit();
+        store.commit(&commit);
+        server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+        server.take_load();
+        server.coordinator.loaded(Err("down".into()), &rules, &mut server.actions);
+        server.told();
+        server.submit("q", Command::Query { key: key(2, 2) }, guard(2));
+        server.serve(&mut store);
+        assert!(server.told().contains(&"promoted 2 token 2".to_owned()));
+    }
+}
+
+#[test]
+fn a_refused_session_loses_its_commands_and_nobody_elses() {
+    let (mut server, mut store) = (Server::new(ALONE), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.submit("b", acquire(key(2, 1)), guard(2));
+    server.loaded(store.read());
+    server.take_commit();
+    server.committed(CommitResult::SessionRefused(guard(1).unwrap()));
+    server.serve(&mut store);
+    assert_eq!(server.told(), ["a: failed SessionRefused", "b: granted EX token 1"]);
+    assert!(store.resource().lock(key(1, 1)).is_none());
+}
+
+#[test]
+fn a_release_that_finds_nothing_writes_where_the_store_cant_guard() {
+    for (rules, writes) in [(SHARED, 0), (UNGUARDED, 1)] {
+        let (mut server, mut store) = (Server::new(rules), Store::empty());
+        server.submit("r", release(key(1, 1)), guard(1));
+        server.serve(&mut store);
+        assert_eq!(server.told(), ["r: refused NotFound"]);
+        assert_eq!(store.version, writes);
+    }
+}
+
+#[test]
+fn tokens_go_on_growing_after_the_record_was_collected() {
+    let (mut server, mut store) = (Server::new(ALONE), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.submit("r", release(key(1, 1)), guard(1));
+    server.serve(&mut store);
+    server.told();
+    assert!(server.coordinator.collect(&mut server.actions));
+    server.serve(&mut store);
+    assert_eq!(store.content, Content::Absent { floor: 1 });
+    server.submit("b", acquire(key(2, 1)), guard(2));
+    server.serve(&mut store);
+    assert_eq!(server.told(), ["b: granted EX token 2"]);
+}
+
+#[test]
+fn a_lock_that_was_revoked_elsewhere_is_told_as_vanished() {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    one.told();
+    two.submit("x", Command::Revoke { key: key(1, 1), token: None }, None);
+    two.serve(&mut store);
+    assert_eq!(two.told(), ["x: released", "vanished 1"]);
+    one.coordinator.changed(Some(store.read()), &SHARED, &mut one.actions);
+    assert_eq!(one.told(), ["vanished 1"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_fails_its_commands_and_says_why() {
+    let mut server = Server::new(ALONE);
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(Loaded { version: 3, content: Content::Present(Bytes::from_static(b"\xffnot a record")) });
+    assert!(matches!(
+        server.actions.as_slice(),
+        [Action::Fail { ticket: "a", failure: Failure::Unreadable { .. } }]
+    ));
+}

@@ -1,0 +1,96 @@
+//! Records as they are stored: one byte of format version, then a Protocol Buffers message.
+//!
+//! Every release reads what every earlier one wrote: fields are added with new numbers, numbers are never reused,
+//! and an absent field has its zero. A record of a greater format version is refused, not guessed at: a server that
+//! would drop what it doesn't know must not write it back. In the notation of Protocol Buffers:
+//!
+//! ```text
+//! message Resource {
+//!   uint64 last_token = 1;
+//!   repeated Holder holders = 2;
+//!   repeated Conversion conversions = 3;  // in the order of service
+//!   repeated Waiter waiters = 4;          // in the order of service
+//!   bytes value = 5;
+//!   bool value_stale = 6;
+//! }
+//! message Holder {
+//!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;
+//!   uint32 mode = 4; uint64 token = 5; uint64 since_unix_ms = 6;
+//!   repeated uint64 aliases = 7;          // lock ids, oldest first
+//! }
+//! message Conversion { uint32 holder = 1; uint32 to = 2; uint64 asked_by_lock = 3; }  // holder: index
+//! message Waiter {
+//!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;
+//!   uint32 mode = 4; uint64 since_unix_ms = 5;
+//! }
+//! message Session {
+//!   bytes owner = 1; uint64 epoch = 2; uint64 ttl_ms = 3; uint64 lock_delay_ms = 4; string principal = 5;
+//!   bytes secret_hash = 6; uint32 state = 7;  // 0 active, 1 expired, 2 closed, 3 revoked
+//!   string client_name = 8; string client_host = 9; uint32 client_pid = 10; string client_version = 11;
+//!   uint64 opened_unix_ms = 12;
+//! }
+//! message Member { uint64 counter = 1; string address = 2; uint64 started_unix_ms = 3; string version = 4; }
+//! message Store { bytes store_id = 1; uint32 generation = 2; }
+//! ```
+
+mod plain;
+mod resource;
+mod session;
+
+pub use plain::{MemberRecord, StoreRecord};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+/// The format that this release writes.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Why a record can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not a byte.
+    #[error("the record is empty")]
+    Empty,
+    /// Written in a format that this release doesn't know.
+    #[error(
+        "the record was written by a newer dlock (format {found}, this one knows up to {FORMAT_VERSION}): upgrade this server"
+    )]
+    Newer {
+        /// The record's format version.
+        found: u8,
+    },
+    /// Not what dlock writes.
+    #[error("the record is corrupt: {what}")]
+    Corrupt {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl RecordError {
+    fn corrupt(what: impl Into<String>) -> RecordError {
+        RecordError::Corrupt { what: what.into() }
+    }
+}
+
+fn encode(message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(1 + message.encoded_len());
+    bytes.put_u8(FORMAT_VERSION);
+    message.encode_raw(&mut bytes);
+    bytes.freeze()
+}
+
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, RecordError> {
+    match bytes.split_first() {
+        None => Err(RecordError::Empty),
+        Some((0, _)) => Err(RecordError::corrupt("format 0 was never written")),
+        Some((found, _)) if *found > FORMAT_VERSION => Err(RecordError::Newer { found: *found }),
+        Some((_, body)) => M::decode(body).map_err(|error| RecordError::corrupt(error.to_string())),
+    }
+}
+
+fn decode_u128(bytes: &[u8], what: &str) -> Result<u128, RecordError> {
+    let array =
+        <[u8; 16]>::try_from(bytes).map_err(|_| RecordError::corrupt(format!("{what} is not 16 bytes")))?;
+    Ok(u128::from_be_bytes(array))
+}

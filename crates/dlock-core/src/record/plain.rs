@@ -1,0 +1,109 @@
+//! Records that are data and no more.
+
+use super::{RecordError, decode, decode_u128, encode};
+use bytes::Bytes;
+
+/// A running server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// Greater at each beat.
+    pub counter: u64,
+    /// How clients reach it; empty if unknown.
+    pub address: String,
+    /// When it started, in milliseconds of Unix time.
+    pub started_unix_ms: u64,
+    /// Its release.
+    pub version: String,
+}
+
+/// The store itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreRecord {
+    /// Random, made when the store was first used.
+    pub store_id: u128,
+    /// Raised when the store is found to have gone back in time; the high bits of every token.
+    pub generation: u16,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawMember {
+    #[prost(uint64, tag = "1")]
+    counter: u64,
+    #[prost(string, tag = "2")]
+    address: String,
+    #[prost(uint64, tag = "3")]
+    started_unix_ms: u64,
+    #[prost(string, tag = "4")]
+    version: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawStore {
+    #[prost(bytes = "vec", tag = "1")]
+    store_id: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    generation: u32,
+}
+
+impl MemberRecord {
+    /// As it is stored.
+    pub fn encode(&self) -> Bytes {
+        encode(&RawMember {
+            counter: self.counter,
+            address: self.address.clone(),
+            started_unix_ms: self.started_unix_ms,
+            version: self.version.clone(),
+        })
+    }
+
+    /// Reads a stored record.
+    pub fn decode(bytes: &[u8]) -> Result<MemberRecord, RecordError> {
+        let RawMember { counter, address, started_unix_ms, version } = decode(bytes)?;
+        Ok(MemberRecord { counter, address, started_unix_ms, version })
+    }
+}
+
+impl StoreRecord {
+    /// As it is stored.
+    pub fn encode(&self) -> Bytes {
+        encode(&RawStore {
+            store_id: self.store_id.to_be_bytes().to_vec(),
+            generation: u32::from(self.generation),
+        })
+    }
+
+    /// Reads a stored record.
+    pub fn decode(bytes: &[u8]) -> Result<StoreRecord, RecordError> {
+        let raw: RawStore = decode(bytes)?;
+        let generation = u16::try_from(raw.generation).ok().filter(|g| *g <= crate::Token::GENERATION_MAX);
+        Ok(StoreRecord {
+            store_id: decode_u128(&raw.store_id, "the store's id")?,
+            generation: generation.ok_or_else(|| RecordError::corrupt("the generation is out of range"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_records_are_read_back_and_keep_their_bytes() {
+        let member =
+            MemberRecord { counter: 7, address: "a:1".into(), started_unix_ms: 9, version: "0.1.0".into() };
+        assert_eq!(MemberRecord::decode(&member.encode()), Ok(member.clone()));
+        assert_eq!(member.encode().as_ref(), b"\x01\x08\x07\x12\x03a:1\x18\x09\x22\x050.1.0");
+        let store = StoreRecord { store_id: 5, generation: 3 };
+        assert_eq!(StoreRecord::decode(&store.encode()), Ok(store));
+        assert_eq!(store.encode().as_ref(), b"\x01\x0a\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x03");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        assert_eq!(MemberRecord::decode(b""), Err(RecordError::Empty));
+        assert_eq!(MemberRecord::decode(b"\x02"), Err(RecordError::Newer { found: 2 }));
+        assert!(MemberRecord::decode(b"\x02").unwrap_err().to_string().contains("upgrade this server"));
+        assert!(matches!(MemberRecord::decode(b"\0"), Err(RecordError::Corrupt { .. })));
+        assert!(matches!(StoreRecord::decode(b"\x01\x0a\x01x"), Err(RecordError::Corrupt { .. })));
+    }
+}
