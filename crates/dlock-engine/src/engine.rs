@@ -1,21 +1,47 @@
-//! The engine's public face. SKELETON: signatures are final, bodies are being written.
+//! The engine's public face.
 
+use crate::directory::Directory;
+use crate::home::Home;
+use crate::shard::{Input, Shards};
+use crate::shared::{Counters, Shared};
+use crate::ticket::Ticket;
+use crate::timers::Timers;
 use crate::{
-    EngineConfig, EventSink, MemberView, PageOf, Request, RequestError, RequestId, ResourceEvent, ResourceView,
-    SessionError, SessionView,
+    EngineConfig, Event, EventSink, MemberView, PageOf, Request, RequestError, RequestId, ResourceEvent,
+    ResourceView, SessionError, SessionView, io, keys, membership, sessions, submit, sweeper, timers,
 };
-use dlock_core::lease::LeaseTerms;
-use dlock_core::resource::{Grant, Queued};
+use dlock_core::coordinator::Failure;
+use dlock_core::lease::{LeaseTerms, MemberLease, MemberObserver};
+use dlock_core::record::StoreRecord;
+use dlock_core::resource::{Command, Grant, Outcome, Queued};
 use dlock_core::session::{ClientInfo, EndReason};
 use dlock_core::{Epoch, LockId, LockKey, MemberId, Namespace, ResourceId, SessionId, Token};
 use dlock_runtime::Environment;
-use dlock_store::{Condition, Store};
+use dlock_store::{Change, Condition, Store, StoreError, Verdict, Write};
 use futures::stream::BoxStream;
+use parking_lot::{Mutex, RwLock};
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-/// A running engine; clones are handles to the same one.
+/// A running engine; clones are handles to the same one. It stops when [`Engine::shutdown`] is called or the last
+/// handle, session handles included, is dropped.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+    _running: Arc<Running>,
+}
+
+/// Stops the engine's tasks when the last handle goes.
+struct Running(CancellationToken);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 /// The secret that lets a client attach its session anew: 128 random bits, known to the client alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -123,60 +149,313 @@ pub enum StartError {
 
 impl Engine {
     /// Joins the store's other members, if any, and serves. Must be called within a tokio runtime.
-    pub async fn start(store: Arc<dyn Store>, environment: Environment, config: EngineConfig) -> Result<Engine, StartError> { unimplemented!() }
+    pub async fn start(
+        store: Arc<dyn Store>,
+        environment: Environment,
+        config: EngineConfig,
+    ) -> Result<Engine, StartError> {
+        let member = MemberId(environment.entropy.next_u128());
+        let (io, incoming) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            capabilities: store.capabilities(),
+            shards: Shards::new(config.shards),
+            store,
+            environment,
+            config,
+            member,
+            generation: AtomicU16::new(0),
+            homes: RwLock::default(),
+            directory: Mutex::new(Directory::default()),
+            lease: Mutex::new(MemberLease::new()),
+            observer: Mutex::new(MemberObserver::new()),
+            timers: Timers::default(),
+            draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            health: watch::Sender::new(Health::default()),
+            counters: Counters::default(),
+            io,
+        });
+        let generation = shared.read_or_make_meta().await?.generation;
+        shared.generation.store(generation, Ordering::Relaxed);
+        if shared.capabilities.exclusive {
+            shared.bury_predecessors().await?;
+        }
+        let own = shared.join().await?;
+        shared.read_directory().await?;
+        shared.judge_health().await;
+        tokio::spawn(io::drive(Arc::clone(&shared), incoming));
+        tokio::spawn(timers::run(Arc::clone(&shared)));
+        tokio::spawn(membership::run(Arc::clone(&shared), own));
+        tokio::spawn(sweeper::run_rechecks(Arc::clone(&shared)));
+        tokio::spawn(sweeper::run_collector(Arc::clone(&shared)));
+        tokio::spawn(sweeper::run_sweeps(Arc::clone(&shared)));
+        if !shared.capabilities.exclusive {
+            tokio::spawn(Arc::clone(&shared).follow_store());
+        }
+        let running = Arc::new(Running(shared.stop.clone()));
+        Ok(Engine { shared, _running: running })
+    }
+
     /// This engine, among its peers.
-    pub fn member(&self) -> MemberId { unimplemented!() }
+    pub fn member(&self) -> MemberId {
+        self.shared.member
+    }
+
     /// Its limits.
-    pub fn config(&self) -> &EngineConfig { unimplemented!() }
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// What the store says about itself.
+    pub fn store_info(&self) -> dlock_store::StoreInfo {
+        self.shared.store.info()
+    }
+
     /// Opens a session at home here. Its events go to `sink`.
-    pub async fn open_session(&self, open: OpenSession, sink: Arc<dyn EventSink>) -> Result<(Session, Secret), SessionError> { unimplemented!() }
-    /// Makes this engine the session's home, at the next epoch, with a full fresh time to live. The states are in the order of the claims.
-    pub async fn attach_session(&self, attach: AttachSession, sink: Arc<dyn EventSink>) -> Result<(Session, Vec<ClaimState>), SessionError> { unimplemented!() }
-    /// A session that is at home here.
-    pub fn session(&self, session: SessionId, secret: &Secret) -> Result<Session, SessionError> { unimplemented!() }
+    pub async fn open_session(
+        &self,
+        open: OpenSession,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<(Session, Secret), SessionError> {
+        let (home, secret) = self.shared.open_session(open, sink).await?;
+        Ok((self.handle(home), secret))
+    }
+
+    /// Makes this engine the session's home, at the next epoch, with a full fresh time to live. The states are in
+    /// the order of the claims.
+    pub async fn attach_session(
+        &self,
+        attach: AttachSession,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<(Session, Vec<ClaimState>), SessionError> {
+        let (home, states) = self.shared.attach_session(attach, sink).await?;
+        Ok((self.handle(home), states))
+    }
+
+    /// A session that is at home here; [`SessionError::Moved`] for one that isn't, whatever became of it.
+    pub fn session(&self, session: SessionId, secret: &Secret) -> Result<Session, SessionError> {
+        let home = self.shared.home(session).ok_or(SessionError::Moved)?;
+        sessions::check_secret(&home, secret)?;
+        Ok(self.handle(home))
+    }
+
+    fn handle(&self, home: Arc<Home>) -> Session {
+        Session { engine: self.clone(), home }
+    }
+
     /// Ends any session, wherever it is at home.
-    pub async fn end_session(&self, session: SessionId, reason: EndReason) -> Result<(), SessionError> { unimplemented!() }
+    pub async fn end_session(&self, session: SessionId, reason: EndReason) -> Result<(), SessionError> {
+        self.shared.end_session(session, reason).await
+    }
+
     /// Takes a lock from its session, if it has it, and with `token` only if that is still its token.
-    pub async fn force_release(&self, resource: &ResourceId, key: LockKey, token: Option<Token>) -> Result<(), RequestError> { unimplemented!() }
+    pub async fn force_release(
+        &self,
+        resource: &ResourceId,
+        key: LockKey,
+        token: Option<Token>,
+    ) -> Result<(), RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Revoke { key, token };
+        let input = Input::Submit { ticket: Ticket::Call(reply), command, guard: None };
+        self.shared.feed(vec![(resource.clone(), input)]);
+        match answer.await {
+            Ok(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Failure::Unreadable { reason })) => Err(RequestError::Record { reason }),
+            Ok(Err(Failure::Unavailable { reason })) => Err(RequestError::StoreUnavailable { reason }),
+            Ok(Err(Failure::SessionRefused)) => Err(SessionError::Moved.into()),
+            Err(_) => Err(RequestError::StoreUnavailable { reason: "the engine has stopped".to_owned() }),
+        }
+    }
+
     /// One resource as it stands, read linearizably; one that nobody ever locked has no holder and no queue.
-    pub async fn resource(&self, resource: &ResourceId) -> Result<ResourceView, RequestError> { unimplemented!() }
-    /// Resources that have a record, by name.
-    pub async fn resources(&self, namespace: &Namespace, prefix: &str, after: Option<&str>, limit: usize) -> Result<PageOf<ResourceView>, RequestError> { unimplemented!() }
-    /// Sessions of the whole service, by id.
-    pub async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<PageOf<SessionView>, SessionError> { unimplemented!() }
+    pub async fn resource(&self, resource: &ResourceId) -> Result<ResourceView, RequestError> {
+        self.shared.resource(resource).await
+    }
+
+    /// Resources that have a record and whose name begins with `prefix`, by name; at most `limit`, and at most 500.
+    pub async fn resources(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<PageOf<ResourceView>, RequestError> {
+        self.shared.resources(namespace, prefix, after, limit).await
+    }
+
+    /// Sessions of the whole service, by id; at most `limit`, and at most 500. Ended ones are shown for a while.
+    pub async fn sessions(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<PageOf<SessionView>, SessionError> {
+        self.shared.sessions(after, limit).await
+    }
+
     /// All members of the service.
-    pub async fn members(&self) -> Result<Vec<MemberView>, SessionError> { unimplemented!() }
+    pub async fn members(&self) -> Result<Vec<MemberView>, SessionError> {
+        self.shared.members().await
+    }
+
     /// A snapshot of the resources whose name begins with `prefix`, then their changes.
-    pub async fn watch_resources(&self, namespace: &Namespace, prefix: &str) -> Result<BoxStream<'static, ResourceEvent>, RequestError> { unimplemented!() }
+    pub async fn watch_resources(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+    ) -> Result<BoxStream<'static, ResourceEvent>, RequestError> {
+        self.shared.watch_resources(namespace, prefix).await
+    }
+
     /// Whether a token is still a holder's, and the highest granted.
-    pub async fn check_token(&self, resource: &ResourceId, token: Token) -> Result<TokenCheck, RequestError> { unimplemented!() }
+    pub async fn check_token(&self, resource: &ResourceId, token: Token) -> Result<TokenCheck, RequestError> {
+        self.shared.check_token(resource, token).await
+    }
+
     /// Whether the engine can serve; changes wake the receiver.
-    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> { unimplemented!() }
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
     /// Counts, for metrics.
-    pub fn statistics(&self) -> Statistics { unimplemented!() }
-    /// Refuses new sessions and attachments from now on and tells all sessions to move ([`crate::Event::Draining`]).
-    pub fn drain(&self) { unimplemented!() }
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.shared.counters;
+        let homes = self.shared.all_homes();
+        Statistics {
+            sessions: homes.len(),
+            resources: self.shared.shards.len(),
+            grants: counters.grants.load(Ordering::Relaxed),
+            releases: counters.releases.load(Ordering::Relaxed),
+            waiting: homes.iter().map(|home| home.waiting_count()).sum(),
+            commits: counters.commits.load(Ordering::Relaxed),
+            conflicts: counters.conflicts.load(Ordering::Relaxed),
+            expired: counters.expired.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Refuses new sessions and attachments from now on and tells all sessions to move ([`Event::Draining`]).
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.health.send_modify(|health| {
+            health.serving = false;
+            health.draining = true;
+        });
+        for home in self.shared.all_homes() {
+            home.notify(Event::Draining);
+        }
+    }
+
     /// How many sessions are still at home here: what a drain waits for.
-    pub fn sessions_at_home(&self) -> usize { unimplemented!() }
+    pub fn sessions_at_home(&self) -> usize {
+        self.shared.homes.read().len()
+    }
+
     /// Stops acting and leaves the members, so that the sessions which are still at home here can be adopted at once.
-    pub async fn shutdown(&self) { unimplemented!() }
+    pub async fn shutdown(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.stop.cancel();
+        self.shared.health.send_modify(|health| health.serving = false);
+        if let Err(error) = self.shared.leave().await {
+            tracing::warn!(%error, "this server could not leave its peers: they will notice by its silence");
+        }
+    }
 }
 
-/// A session at home in an engine: one attachment of it. Clones are handles to the same one.
+impl Shared {
+    /// The store's own record, made by whoever comes first.
+    async fn read_or_make_meta(&self) -> Result<StoreRecord, StartError> {
+        let key = keys::meta();
+        loop {
+            let found = self.get(&key).await?;
+            if let Some(bytes) = found.value() {
+                return Ok(StoreRecord::decode(bytes)?);
+            }
+            let fresh = StoreRecord { store_id: self.environment.entropy.next_u128(), generation: 0 };
+            let change = Change::Put(fresh.encode());
+            let write =
+                Write { key: key.clone(), expected: found.version, change, guards: Default::default() };
+            match self.commit_one(write).await {
+                Ok(Verdict::Committed { .. }) => return Ok(fresh),
+                Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
+                | Err(StoreError::Ambiguous { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A session at home in an engine: one attachment of it. Clones are handles to the same one; dropping them does not
+/// end the session.
 #[derive(Clone)]
-pub struct Session {}
+pub struct Session {
+    engine: Engine,
+    home: Arc<Home>,
+}
 
 impl Session {
     /// Its id.
-    pub fn id(&self) -> SessionId { unimplemented!() }
+    pub fn id(&self) -> SessionId {
+        self.home.id
+    }
+
     /// The epoch of this attachment.
-    pub fn epoch(&self) -> Epoch { unimplemented!() }
+    pub fn epoch(&self) -> Epoch {
+        self.home.epoch()
+    }
+
     /// Its time to live and lock delay.
-    pub fn terms(&self) -> LeaseTerms { unimplemented!() }
-    /// The client lives. `Ok` is the acknowledgement that it may count on.
-    pub fn heartbeat(&self, epoch: Epoch) -> Result<(), SessionError> { unimplemented!() }
+    pub fn terms(&self) -> LeaseTerms {
+        self.home.terms()
+    }
+
+    /// Whether this attachment is still served, and why not.
+    pub fn check(&self) -> Result<(), SessionError> {
+        self.home.check_live()
+    }
+
+    /// The client lives. `Ok` is the acknowledgement that it may count on: this server owns the session at that
+    /// epoch, and its own lease holds.
+    pub fn heartbeat(&self, epoch: Epoch) -> Result<(), SessionError> {
+        if epoch != self.home.epoch() {
+            return Err(SessionError::Moved);
+        }
+        let shared = &self.engine.shared;
+        shared.check_may_act().map_err(|reason| SessionError::Fenced { reason })?;
+        self.home.heartbeat(shared.now())
+    }
+
     /// Takes requests, in order; their answers come as events. Returns at once.
-    pub fn submit(&self, requests: Vec<(RequestId, Request)>) { unimplemented!() }
+    pub fn submit(&self, requests: Vec<(RequestId, Request)>) {
+        submit::submit(&self.engine.shared, &self.home, requests);
+    }
+
     /// Ends the session: all its locks are free.
-    pub async fn close(&self) -> Result<(), SessionError> { unimplemented!() }
+    pub async fn close(&self) -> Result<(), SessionError> {
+        self.engine.shared.close_session(&self.home).await
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("member", &self.shared.member).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.home.id)
+            .field("epoch", &self.home.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Secret {
+    /// Never the secret itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }

@@ -4,9 +4,23 @@
 
 mod caller;
 mod config;
+mod directory;
 mod engine;
 mod error;
+mod home;
+mod io;
+mod keys;
+mod membership;
+mod query;
 mod request;
+mod sessions;
+mod shard;
+mod shared;
+mod submit;
+mod sweeper;
+mod tell;
+mod ticket;
+mod timers;
 mod view;
 
 pub use caller::{Caller, Reply};

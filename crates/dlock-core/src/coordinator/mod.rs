@@ -337,7 +337,7 @@ impl<T> Coordinator<T> {
     }
 
     /// Drops the waiting commands that were sent under this guard: its session has moved or ended.
-    pub fn refuse(&mut self, guard: SessionGuard, out: &mut Vec<Action<T>>) {
+    fn refuse(&mut self, guard: SessionGuard, out: &mut Vec<Action<T>>) {
         for pending in std::mem::take(&mut self.pending) {
             if pending.guard == Some(guard) {
                 out.push(Action::Fail { ticket: pending.ticket, failure: Failure::SessionRefused });

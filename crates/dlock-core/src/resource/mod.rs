@@ -69,6 +69,7 @@ pub struct Resource {
     held: [u32; Mode::ALL.len()],
     queue: Option<Box<Queue>>,
     /// The lock that each re-entrant acquire shares.
+    #[allow(clippy::box_collection)] // few resources have any, and all would pay for it
     aliases: Option<Box<BTreeMap<LockKey, LockKey>>>,
     value: ValueBlock,
     value_valid: bool,

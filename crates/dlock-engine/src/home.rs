@@ -1,0 +1,421 @@
+//! A session at home here: one attachment of it, with what its client has asked and been told.
+
+use crate::config::EngineConfig;
+use crate::engine::ClaimState;
+use crate::error::{RequestError, SessionError};
+use crate::request::{Event, EventSink, RequestId};
+use dlock_core::coordinator::SessionGuard;
+use dlock_core::lease::{HomeLease, LeaseTerms};
+use dlock_core::resource::{Grant, Queued};
+use dlock_core::session::{EndReason, SessionRecord};
+use dlock_core::{Epoch, LockId, LockKey, Mode, ResourceId, SessionId, Timestamp};
+use foldhash::HashMap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// How an attachment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The client is served.
+    Live,
+    /// The client was silent for too long; its end is on the way to the store, and nothing is acknowledged any more.
+    Expiring,
+    /// The session has ended.
+    Ended(EndReason),
+    /// Another attachment has taken over.
+    Moved,
+}
+
+/// A request that waits for its grant.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) request: RequestId,
+    pub(crate) report_position: bool,
+    /// The place last told.
+    pub(crate) told_ahead: u32,
+}
+
+/// One of the session's locks, as far as this server has heard of it.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalLock {
+    pub(crate) resource: ResourceId,
+    /// It is known to be held.
+    pub(crate) granted: bool,
+    /// An acquire or a conversion that waits.
+    pub(crate) waiting: Option<Waiting>,
+    /// The mode named by the last blocking notification of this episode.
+    pub(crate) blocking_told: Option<Mode>,
+}
+
+impl LocalLock {
+    pub(crate) fn new(resource: ResourceId) -> LocalLock {
+        LocalLock { resource, granted: false, waiting: None, blocking_told: None }
+    }
+}
+
+struct Inner {
+    standing: Standing,
+    lease: HomeLease,
+    locks: HashMap<LockId, LocalLock>,
+    in_flight: usize,
+}
+
+/// One attachment of a session.
+pub(crate) struct Home {
+    pub(crate) id: SessionId,
+    /// As it was written when this attachment began.
+    pub(crate) record: SessionRecord,
+    /// The version of that write.
+    pub(crate) version: u64,
+    sink: Arc<dyn EventSink>,
+    inner: Mutex<Inner>,
+}
+
+impl Home {
+    pub(crate) fn new(
+        id: SessionId,
+        record: SessionRecord,
+        version: u64,
+        sink: Arc<dyn EventSink>,
+        locks: HashMap<LockId, LocalLock>,
+        now: Timestamp,
+    ) -> Home {
+        let lease = HomeLease::new(record.terms, now);
+        let inner = Inner { standing: Standing::Live, lease, locks, in_flight: 0 };
+        Home { id, record, version, sink, inner: Mutex::new(inner) }
+    }
+
+    pub(crate) fn terms(&self) -> LeaseTerms {
+        self.record.terms
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.record.epoch
+    }
+
+    /// What a commit for this attachment must find unchanged.
+    pub(crate) fn guard(&self) -> SessionGuard {
+        SessionGuard { session: self.id, version: self.version }
+    }
+
+    pub(crate) fn key(&self, lock: LockId) -> LockKey {
+        LockKey { session: self.id, lock }
+    }
+
+    /// Whether requests are served, and why not.
+    pub(crate) fn check_live(&self) -> Result<(), SessionError> {
+        match self.inner.lock().standing {
+            Standing::Live => Ok(()),
+            Standing::Expiring => Err(SessionError::Ended(EndReason::Expired)),
+            Standing::Ended(reason) => Err(SessionError::Ended(reason)),
+            Standing::Moved => Err(SessionError::Moved),
+        }
+    }
+
+    /// Takes a heartbeat, if the session is still served.
+    pub(crate) fn heartbeat(&self, now: Timestamp) -> Result<(), SessionError> {
+        self.check_live()?;
+        self.inner.lock().lease.received(now);
+        Ok(())
+    }
+
+    /// When the session expires if nothing more is heard.
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        self.inner.lock().lease.expires_at()
+    }
+
+    /// This server was paused: the client may have tried in vain, and gets its time again.
+    pub(crate) fn restart_lease(&self, now: Timestamp) {
+        self.inner.lock().lease.restart(now);
+    }
+
+    /// Stops serving an attachment whose client was silent for too long. False if it isn't live or isn't due.
+    pub(crate) fn begin_expiry(&self, now: Timestamp) -> bool {
+        let mut inner = self.inner.lock();
+        let due = inner.standing == Standing::Live && inner.lease.is_expired(now);
+        if due {
+            inner.standing = Standing::Expiring;
+        }
+        due
+    }
+
+    /// Ends the attachment and tells the client. False if it had ended before.
+    pub(crate) fn finish(&self, standing: Standing) -> bool {
+        let mut inner = self.inner.lock();
+        if matches!(inner.standing, Standing::Ended(_) | Standing::Moved) {
+            return false;
+        }
+        inner.standing = standing;
+        drop(inner);
+        match standing {
+            Standing::Ended(reason) => self.sink.deliver(Event::Ended { reason }),
+            Standing::Moved => self.sink.deliver(Event::Detached),
+            Standing::Live | Standing::Expiring => {}
+        }
+        true
+    }
+
+    /// Sends an event that concerns no request.
+    pub(crate) fn notify(&self, event: Event) {
+        if self.check_live().is_ok() {
+            self.sink.deliver(event);
+        }
+    }
+
+    /// How many locks the session has here.
+    pub(crate) fn lock_count(&self) -> usize {
+        self.inner.lock().locks.len()
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.inner.lock().locks.values().filter(|lock| lock.waiting.is_some()).count()
+    }
+
+    /// The resources on which the session has anything.
+    pub(crate) fn resources(&self) -> Vec<ResourceId> {
+        let inner = self.inner.lock();
+        let mut resources: Vec<ResourceId> = inner.locks.values().map(|lock| lock.resource.clone()).collect();
+        resources.sort_unstable();
+        resources.dedup();
+        resources
+    }
+
+    /// The locks, for the attachment that takes over: known, but nobody waits for their grant yet.
+    pub(crate) fn hand_over(&self) -> HashMap<LockId, LocalLock> {
+        let mut locks = self.inner.lock().locks.clone();
+        for lock in locks.values_mut() {
+            lock.waiting = None;
+            lock.blocking_told = None;
+        }
+        locks
+    }
+
+    /// A claimed lock's record was read.
+    pub(crate) fn claim_answered(&self, lock: LockId, state: &ClaimState) {
+        let mut inner = self.inner.lock();
+        match state {
+            ClaimState::Granted(_) => {
+                if let Some(local) = inner.locks.get_mut(&lock) {
+                    local.granted = true;
+                    local.waiting = None; // the claim's answer says it
+                }
+            }
+            ClaimState::Queued(place) => {
+                if let Some(local) = inner.locks.get_mut(&lock) {
+                    local.granted = place.held.is_some();
+                    if let Some(waiting) = &mut local.waiting {
+                        waiting.told_ahead = place.ahead;
+                        inner.in_flight += 1;
+                    }
+                }
+            }
+            ClaimState::Absent => drop(inner.locks.remove(&lock)),
+            ClaimState::Unknown(_) => {}
+        }
+    }
+
+    /// Counts a request in, within the limit.
+    pub(crate) fn admit(&self, config: &EngineConfig) -> Result<(), RequestError> {
+        let mut inner = self.inner.lock();
+        if inner.in_flight >= config.requests_in_flight_max {
+            return Err(RequestError::TooManyRequests { limit: config.requests_in_flight_max });
+        }
+        inner.in_flight += 1;
+        Ok(())
+    }
+
+    /// Notes a new lock, within the limit. The same lock again is fine.
+    pub(crate) fn enter(
+        &self,
+        lock: LockId,
+        resource: &ResourceId,
+        config: &EngineConfig,
+    ) -> Result<(), RequestError> {
+        let mut inner = self.inner.lock();
+        match inner.locks.get(&lock) {
+            Some(known) if known.resource == *resource => Ok(()),
+            Some(known) => Err(RequestError::LockIdInUse { resource: known.resource.to_string() }),
+            None if inner.locks.len() >= config.locks_per_session_max => {
+                Err(RequestError::TooManyLocks { limit: config.locks_per_session_max })
+            }
+            None => {
+                inner.locks.insert(lock, LocalLock::new(resource.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The resource of a lock that this server has heard of.
+    pub(crate) fn resource_of(&self, lock: LockId) -> Option<ResourceId> {
+        self.inner.lock().locks.get(&lock).map(|lock| lock.resource.clone())
+    }
+
+    /// The request is over: granted at once.
+    pub(crate) fn granted(&self, request: RequestId, grant: Grant) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if let Some(lock) = inner.locks.get_mut(&grant.key.lock) {
+            lock.granted = true;
+            // A retry's answer is also that of the request it repeats.
+            if lock.waiting.take_if(|waiting| waiting.request != request).is_some() {
+                inner.in_flight = inner.in_flight.saturating_sub(1);
+            }
+        }
+        self.deliver(&inner, Event::Granted { request, grant });
+    }
+
+    /// A request that had waited is granted. Told once.
+    pub(crate) fn promoted(&self, grant: Grant) {
+        let mut inner = self.inner.lock();
+        let Some(lock) = inner.locks.get_mut(&grant.key.lock) else { return };
+        lock.granted = true;
+        let Some(waiting) = lock.waiting.take() else { return };
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        self.deliver(&inner, Event::Granted { request: waiting.request, grant });
+    }
+
+    /// The request waits.
+    pub(crate) fn queued(&self, waiting: Waiting, place: Queued) {
+        let mut inner = self.inner.lock();
+        let request = waiting.request;
+        if let Some(lock) = inner.locks.get_mut(&place.key.lock) {
+            lock.granted = place.held.is_some();
+            if lock.waiting.replace(waiting).is_some() {
+                // The same request sent again: it is one, and counts as one.
+                inner.in_flight = inner.in_flight.saturating_sub(1);
+            }
+        }
+        self.deliver(&inner, Event::Queued { request, place });
+    }
+
+    /// Tells a new place, where that was asked for.
+    pub(crate) fn moved_up(&self, place: Queued) {
+        let mut inner = self.inner.lock();
+        let Some(waiting) = inner.locks.get_mut(&place.key.lock).and_then(|lock| lock.waiting.as_mut())
+        else {
+            return;
+        };
+        if waiting.report_position && waiting.told_ahead != place.ahead {
+            waiting.told_ahead = place.ahead;
+            let request = waiting.request;
+            self.deliver(&inner, Event::Queued { request, place });
+        }
+    }
+
+    /// The lock is gone, as `request` asked; a request that waited for it is over, too.
+    pub(crate) fn ended_lock(&self, request: RequestId, lock: LockId, cancelled: bool) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if let Some(waiting) = inner.locks.remove(&lock).and_then(|lock| lock.waiting) {
+            inner.in_flight = inner.in_flight.saturating_sub(1);
+            self.deliver(&inner, Event::Cancelled { request: waiting.request, lock });
+        }
+        let event =
+            if cancelled { Event::Cancelled { request, lock } } else { Event::Released { request, lock } };
+        self.deliver(&inner, event);
+    }
+
+    /// A conversion stopped waiting, as `request` asked; the lock is held as before.
+    pub(crate) fn ended_wait(&self, request: RequestId, grant: Grant) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        let lock = grant.key.lock;
+        let waiting = inner.locks.get_mut(&lock).and_then(|lock| lock.waiting.take());
+        if let Some(waiting) = waiting {
+            inner.in_flight = inner.in_flight.saturating_sub(1);
+            self.deliver(&inner, Event::Cancelled { request: waiting.request, lock });
+        }
+        self.deliver(&inner, Event::Granted { request, grant });
+    }
+
+    /// A query found the lock held.
+    pub(crate) fn looked_up(&self, request: RequestId, grant: Grant) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        self.deliver(&inner, Event::Granted { request, grant });
+    }
+
+    /// A query found the lock waiting.
+    pub(crate) fn looked_up_waiting(&self, request: RequestId, place: Queued) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        self.deliver(&inner, Event::Queued { request, place });
+    }
+
+    /// A wait's time was up, and the record says that it is over. Not told if it was granted before.
+    pub(crate) fn timed_out(&self, request: RequestId, lock: LockId, still_held: bool) {
+        let mut inner = self.inner.lock();
+        let Some(local) = inner.locks.get_mut(&lock) else { return };
+        if local.waiting.take_if(|waiting| waiting.request == request).is_none() {
+            return;
+        }
+        if !still_held {
+            inner.locks.remove(&lock);
+        }
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        self.deliver(&inner, Event::Failed { request, lock, error: RequestError::WaitTimeout });
+    }
+
+    /// Whether this request still waits.
+    pub(crate) fn is_waiting(&self, request: RequestId, lock: LockId) -> bool {
+        let inner = self.inner.lock();
+        let waiting = inner.locks.get(&lock).and_then(|lock| lock.waiting.as_ref());
+        inner.standing == Standing::Live && waiting.is_some_and(|waiting| waiting.request == request)
+    }
+
+    /// The request changed nothing. `forget` where that means that there is no such lock.
+    pub(crate) fn failed(&self, request: RequestId, lock: LockId, error: RequestError, forget: bool) {
+        let mut inner = self.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if forget {
+            let unused = inner.locks.get(&lock).is_some_and(|lock| !lock.granted && lock.waiting.is_none());
+            if unused {
+                inner.locks.remove(&lock);
+            }
+        }
+        self.deliver(&inner, Event::Failed { request, lock, error });
+    }
+
+    /// A refusal before the request was counted in.
+    pub(crate) fn turned_away(&self, request: RequestId, lock: LockId, error: RequestError) {
+        let inner = self.inner.lock();
+        self.deliver(&inner, Event::Failed { request, lock, error });
+    }
+
+    /// The lock was taken away by somebody else.
+    pub(crate) fn vanished(&self, lock: LockId) {
+        let mut inner = self.inner.lock();
+        let Some(local) = inner.locks.remove(&lock) else { return };
+        if let Some(waiting) = local.waiting {
+            inner.in_flight = inner.in_flight.saturating_sub(1);
+            let error = RequestError::Revoked;
+            self.deliver(&inner, Event::Failed { request: waiting.request, lock, error });
+        }
+        self.deliver(&inner, Event::Revoked { lock });
+    }
+
+    /// A held lock blocks requests for `wanted`, or nothing: told when it is new, or stronger than what was told.
+    pub(crate) fn blocks(&self, lock: LockId, wanted: Option<Mode>) {
+        let mut inner = self.inner.lock();
+        let Some(local) = inner.locks.get_mut(&lock) else { return };
+        let stronger = match (local.blocking_told, wanted) {
+            (Some(told), Some(wanted)) => !wanted.at_or_below(told),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if stronger || wanted.is_none() {
+            local.blocking_told = wanted;
+        }
+        if let (true, Some(wanted)) = (stronger, wanted) {
+            self.deliver(&inner, Event::Blocking { lock, wanted });
+        }
+    }
+
+    /// Nothing follows the event that ended the attachment.
+    fn deliver(&self, inner: &Inner, event: Event) {
+        if matches!(inner.standing, Standing::Live | Standing::Expiring) {
+            self.sink.deliver(event);
+        }
+    }
+}

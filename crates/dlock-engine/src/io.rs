@@ -1,0 +1,264 @@
+//! Inputs to resources, and what they set in motion: reads and commits.
+//!
+//! [`Shared::feed`] takes inputs, lets the resources' coordinators decide, tells the sessions, and starts the reads
+//! and commits that follow; their results are inputs again. A store that answers at once (the one in memory) is
+//! followed to the end within the call, without a task or a wake-up; what has to wait goes to the driver's task.
+
+use crate::keys;
+use crate::shard::{Input, ShardInner};
+use crate::shared::{Counters, Shared};
+use dlock_core::ResourceId;
+use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loaded, SessionGuard};
+use dlock_store::{Change, Guard, Record, StoreError, Verdict, Version, Write};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::sync::mpsc;
+
+/// Inputs to come.
+pub(crate) type IoFuture = BoxFuture<'static, Vec<(ResourceId, Input)>>;
+
+/// What the coordinators want done with the store.
+#[derive(Default)]
+pub(crate) struct Effects {
+    loads: Vec<ResourceId>,
+    commits: Vec<(ResourceId, Commit)>,
+    /// Checks of sessions that may have ended unnoticed, and other work that ends in inputs.
+    pub(crate) others: Vec<IoFuture>,
+}
+
+impl Shared {
+    /// Takes inputs and follows what they set in motion.
+    pub(crate) fn feed(self: &Arc<Self>, mut inputs: Vec<(ResourceId, Input)>) {
+        while !inputs.is_empty() {
+            let mut effects = Effects::default();
+            for (resource, input) in inputs.drain(..) {
+                let mut shard = self.shards.of(&resource);
+                self.step(&mut shard, resource, input, &mut effects);
+            }
+            inputs = self.carry_out(effects);
+        }
+    }
+
+    fn step(
+        self: &Arc<Self>,
+        shard: &mut ShardInner,
+        resource: ResourceId,
+        input: Input,
+        effects: &mut Effects,
+    ) {
+        let rules = self.rules();
+        let mut actions = Vec::new();
+        let wakes_slot = matches!(input, Input::Submit { .. });
+        if !wakes_slot && !shard.slots.contains_key(&resource) {
+            return; // news of a resource that nobody here is interested in
+        }
+        let slot = shard.slot(&resource);
+        slot.used = self.timers.tick();
+        let coordinator = &mut slot.coordinator;
+        match input {
+            Input::Submit { ticket, command, guard } => {
+                coordinator.submit(ticket, command, guard, &rules, &mut actions);
+            }
+            Input::Loaded(result) => coordinator.loaded(result, &rules, &mut actions),
+            Input::Committed(result) => coordinator.committed(result, &rules, &mut actions),
+            Input::Changed(news) => coordinator.changed(news, &rules, &mut actions),
+            Input::Recheck => coordinator.recheck(&mut actions),
+            Input::Collect => {
+                coordinator.collect(&mut actions);
+            }
+        }
+        for action in actions {
+            match action {
+                Action::Load => effects.loads.push(resource.clone()),
+                Action::Commit(commit) => effects.commits.push((resource.clone(), commit)),
+                told => self.tell(&resource, shard, told, effects),
+            }
+        }
+        shard.tidy(&resource);
+    }
+
+    /// Starts reads and commits; returns the inputs of those that were done at once.
+    fn carry_out(self: &Arc<Self>, effects: Effects) -> Vec<(ResourceId, Input)> {
+        let mut inputs = Vec::new();
+        for resource in effects.loads {
+            let shared = Arc::clone(self);
+            self.start(Box::pin(async move { vec![shared.load(resource).await] }), &mut inputs);
+        }
+        if !effects.commits.is_empty() {
+            match self.check_may_act() {
+                Ok(()) => {
+                    let shared = Arc::clone(self);
+                    let commits = effects.commits;
+                    self.start(Box::pin(async move { shared.commit(commits).await }), &mut inputs);
+                }
+                Err(reason) => {
+                    let refused = CommitResult::NotApplied { reason };
+                    let refuse = |(resource, _)| (resource, Input::Committed(refused.clone()));
+                    inputs.extend(effects.commits.into_iter().map(refuse));
+                }
+            }
+        }
+        for other in effects.others {
+            self.start(other, &mut inputs);
+        }
+        inputs
+    }
+
+    /// Polls once, and leaves to the driver what isn't done then.
+    fn start(&self, mut future: IoFuture, inputs: &mut Vec<(ResourceId, Input)>) {
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => inputs.extend(done),
+            Poll::Pending => self.spawn_io(future),
+        }
+    }
+
+    /// Leaves a future to the driver; its inputs are fed when it is done.
+    pub(crate) fn spawn_io(&self, future: IoFuture) {
+        if self.io.send(future).is_err() {
+            tracing::debug!("the engine has stopped: a store call is dropped");
+        }
+    }
+
+    async fn load(&self, resource: ResourceId) -> (ResourceId, Input) {
+        let key = keys::resource(&resource);
+        let result = self.within(self.store.get(&key)).await.unwrap_or_else(|| Err(self.timed_out()));
+        (resource, Input::Loaded(result.map(loaded).map_err(|error| error.to_string())))
+    }
+
+    async fn commit(&self, commits: Vec<(ResourceId, Commit)>) -> Vec<(ResourceId, Input)> {
+        Counters::add(&self.counters.commits, commits.len() as u64);
+        if self.capabilities.guards {
+            return self.write(commits).await;
+        }
+        // The store can't guard: the resource has been read, now the sessions are, and then the write is tried.
+        let (mut checked, mut inputs) = (Vec::new(), Vec::new());
+        for (resource, commit) in commits {
+            match self.verify_guards(&commit.guards).await {
+                Ok(()) => checked.push((resource, commit)),
+                Err(result) => inputs.push((resource, Input::Committed(result))),
+            }
+        }
+        if !checked.is_empty() {
+            inputs.extend(self.write(checked).await);
+        }
+        inputs
+    }
+
+    async fn verify_guards(&self, guards: &[SessionGuard]) -> Result<(), CommitResult> {
+        for guard in guards {
+            let key = keys::session(guard.session);
+            match self.within(self.store.get(&key)).await {
+                Some(Ok(record)) if record.version == Version(guard.version) => {}
+                Some(Ok(_)) => return Err(CommitResult::SessionRefused(*guard)),
+                Some(Err(error)) => return Err(CommitResult::NotApplied { reason: error.to_string() }),
+                None => return Err(CommitResult::NotApplied { reason: self.timed_out().to_string() }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, commits: Vec<(ResourceId, Commit)>) -> Vec<(ResourceId, Input)> {
+        let guarded = self.capabilities.guards;
+        let writes = commits.iter().map(|(resource, commit)| write(resource, commit, guarded)).collect();
+        let answers = match self.within(self.store.commit(writes)).await {
+            Some(answers) => answers,
+            None => {
+                let reason = self.timed_out().to_string();
+                vec![Err(StoreError::Ambiguous { reason }); commits.len()]
+            }
+        };
+        debug_assert_eq!(answers.len(), commits.len(), "a store answers each write");
+        let results = commits.into_iter().zip(answers);
+        results
+            .map(|((resource, commit), answer)| {
+                let result = self.result(&commit, answer);
+                (resource, Input::Committed(result))
+            })
+            .collect()
+    }
+
+    fn result(&self, commit: &Commit, answer: Result<Verdict, StoreError>) -> CommitResult {
+        match answer {
+            Ok(Verdict::Committed { version }) => CommitResult::Committed { version: version.0 },
+            Ok(Verdict::Conflict { current }) => {
+                Counters::add(&self.counters.conflicts, 1);
+                CommitResult::Conflict { current: current.map(loaded) }
+            }
+            Ok(Verdict::GuardFailed { key }) => {
+                let guard = commit.guards.iter().find(|guard| keys::session(guard.session) == key);
+                match guard {
+                    Some(guard) => CommitResult::SessionRefused(*guard),
+                    None => {
+                        CommitResult::NotApplied { reason: format!("the store names a foreign guard {key}") }
+                    }
+                }
+            }
+            Err(StoreError::Ambiguous { reason }) => CommitResult::Ambiguous { reason },
+            Err(
+                error @ (StoreError::Unavailable { .. }
+                | StoreError::Full { .. }
+                | StoreError::Invalid { .. }),
+            ) => CommitResult::NotApplied { reason: error.to_string() },
+        }
+    }
+
+    /// Bounds a call of the store; `None` when its time is up.
+    pub(crate) async fn within<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = std::pin::pin!(call);
+        // Most calls of a store in memory are done at the first look, and need no timer.
+        if let Poll::Ready(done) = futures::poll!(&mut call) {
+            return Some(done);
+        }
+        tokio::select! {
+            biased;
+            done = call => Some(done),
+            () = self.environment.clock.sleep(self.config.store_timeout) => None,
+        }
+    }
+
+    pub(crate) fn timed_out(&self) -> StoreError {
+        StoreError::Unavailable { reason: format!("no answer within {:?}", self.config.store_timeout) }
+    }
+}
+
+/// Carries what could not be done at once, until the engine stops.
+pub(crate) async fn drive(shared: Arc<Shared>, mut incoming: mpsc::UnboundedReceiver<IoFuture>) {
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            Some(future) = incoming.recv() => running.push(future),
+            Some(inputs) = running.next(), if !running.is_empty() => shared.feed(inputs),
+        }
+    }
+}
+
+fn loaded(record: Record) -> Loaded {
+    let content = match record.content {
+        dlock_store::Content::Present(bytes) => Content::Present(bytes),
+        dlock_store::Content::Absent { floor } => Content::Absent { floor },
+    };
+    Loaded { version: record.version.0, content }
+}
+
+/// The news that a watch brings.
+pub(crate) fn news(record: Option<Record>) -> Input {
+    Input::Changed(record.map(loaded))
+}
+
+fn write(resource: &ResourceId, commit: &Commit, guarded: bool) -> Write {
+    let guard =
+        |guard: &SessionGuard| Guard { key: keys::session(guard.session), version: Version(guard.version) };
+    Write {
+        key: keys::resource(resource),
+        expected: Version(commit.expected),
+        change: match &commit.change {
+            coordinator::Change::Put(bytes) => Change::Put(bytes.clone()),
+            coordinator::Change::Delete { floor } => Change::Delete { floor: *floor },
+        },
+        guards: if guarded { commit.guards.iter().map(guard).collect() } else { Default::default() },
+    }
+}

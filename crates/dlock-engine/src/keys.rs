@@ -1,0 +1,74 @@
+//! Where each record lives in the store.
+//!
+//! | key | record |
+//! | --- | --- |
+//! | `r/<namespace>/<name>` | a resource |
+//! | `s/<session id>` | a session |
+//! | `m/<member id>` | a member |
+//! | `meta` | the store itself |
+
+use dlock_core::{MemberId, Namespace, ResourceId, SessionId};
+use dlock_store::Key;
+
+/// All resources begin with this.
+pub(crate) const RESOURCES: &str = "r/";
+/// All sessions begin with this.
+pub(crate) const SESSIONS: &str = "s/";
+/// All members begin with this.
+pub(crate) const MEMBERS: &str = "m/";
+
+/// A key of text whose length is bounded well below the store's limit by the types it is made of.
+fn key(text: &str) -> Key {
+    Key::new(text).expect("names and ids are far shorter than a key may be")
+}
+
+pub(crate) fn meta() -> Key {
+    key("meta")
+}
+
+pub(crate) fn resource(resource: &ResourceId) -> Key {
+    key(&format!("{RESOURCES}{}/{}", resource.namespace, resource.name))
+}
+
+/// What the keys of a namespace's resources begin with, whose names begin with `prefix`.
+pub(crate) fn resources(namespace: &Namespace, prefix: &str) -> String {
+    format!("{RESOURCES}{namespace}/{prefix}")
+}
+
+pub(crate) fn session(session: SessionId) -> Key {
+    key(&format!("{SESSIONS}{session}"))
+}
+
+pub(crate) fn member(member: MemberId) -> Key {
+    key(&format!("{MEMBERS}{member}"))
+}
+
+/// The resource that a key is about. A namespace has no slash, so the first one ends it.
+pub(crate) fn parse_resource(key: &Key) -> Option<ResourceId> {
+    let (namespace, name) = key.as_str().strip_prefix(RESOURCES)?.split_once('/')?;
+    ResourceId::new(namespace, name).ok()
+}
+
+pub(crate) fn parse_session(key: &Key) -> Option<SessionId> {
+    key.as_str().strip_prefix(SESSIONS)?.parse().ok()
+}
+
+pub(crate) fn parse_member(key: &Key) -> Option<MemberId> {
+    key.as_str().strip_prefix(MEMBERS)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_comes_back_from_its_key() {
+        for name in ["a", "a/b//c", "größe 📦", " %2F:*", &"x".repeat(1024)] {
+            let id = ResourceId::new("team-a", name).unwrap();
+            assert_eq!(parse_resource(&resource(&id)), Some(id));
+        }
+        assert_eq!(parse_session(&session(SessionId(7))), Some(SessionId(7)));
+        assert_eq!(parse_member(&member(MemberId(9))), Some(MemberId(9)));
+        assert_eq!(parse_resource(&meta()), None);
+    }
+}

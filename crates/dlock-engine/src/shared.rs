@@ -1,0 +1,99 @@
+//! What all parts of an engine share.
+
+use crate::config::EngineConfig;
+use crate::directory::Directory;
+use crate::engine::Health;
+use crate::home::Home;
+use crate::io::IoFuture;
+use crate::shard::Shards;
+use crate::timers::Timers;
+use dlock_core::coordinator::Rules;
+use dlock_core::lease::{MemberLease, MemberObserver};
+use dlock_core::{MemberId, SessionId, Timestamp};
+use dlock_runtime::Environment;
+use dlock_store::{Capabilities, Store};
+use foldhash::HashMap;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Counts since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) grants: AtomicU64,
+    pub(crate) releases: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) expired: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, number: u64) {
+        counter.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+/// The state of an engine.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) environment: Environment,
+    pub(crate) config: EngineConfig,
+    pub(crate) member: MemberId,
+    pub(crate) generation: AtomicU16,
+    pub(crate) shards: Shards,
+    /// Sessions at home here. Lock order: a shard, then this, then a home's own lock.
+    pub(crate) homes: RwLock<HashMap<SessionId, Arc<Home>>>,
+    pub(crate) directory: Mutex<Directory>,
+    pub(crate) lease: Mutex<MemberLease>,
+    pub(crate) observer: Mutex<MemberObserver>,
+    pub(crate) timers: Timers,
+    pub(crate) draining: AtomicBool,
+    /// Set for ever by [`crate::Engine::shutdown`].
+    pub(crate) stopped: AtomicBool,
+    pub(crate) stop: CancellationToken,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) counters: Counters,
+    pub(crate) io: mpsc::UnboundedSender<IoFuture>,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.environment.clock.now()
+    }
+
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.environment.clock.unix_ms()
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            generation: self.generation.load(Ordering::Relaxed),
+            guards: self.capabilities.guards,
+            exclusive: self.capabilities.exclusive,
+        }
+    }
+
+    /// The session, if it is at home here.
+    pub(crate) fn home(&self, session: SessionId) -> Option<Arc<Home>> {
+        self.homes.read().get(&session).cloned()
+    }
+
+    /// All sessions that are at home here.
+    pub(crate) fn all_homes(&self) -> Vec<Arc<Home>> {
+        self.homes.read().values().cloned().collect()
+    }
+
+    /// Whether this server may commit and acknowledge: it isn't stopped, and the others can't take it for dead yet.
+    pub(crate) fn check_may_act(&self) -> Result<(), String> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err("this server has stopped".to_owned());
+        }
+        if !self.lease.lock().may_act(self.now()) {
+            return Err("its own lease was not renewed in time".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! What keeps an engine tidy: looks at those who wait, forgets resources that nobody uses, and goes through the
+//! store for what the dead left behind.
+
+use crate::directory::read_active;
+use crate::keys;
+use crate::shard::Input;
+use crate::shared::Shared;
+use crate::tell::purge;
+use dlock_core::coordinator::Coordinator;
+use dlock_core::resource::{Queued, Resource};
+use dlock_core::{ResourceId, SessionId, Timestamp};
+use dlock_store::{Change, Key, Record, StoreError, Version, Write};
+use foldhash::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often unused resources are looked at.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
+/// A waiter is looked at this often, jittered: a lost wake-up costs latency, never liveness.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(1500);
+/// How long an ended session's record tells why it ended.
+const TOMBSTONE_AGE: Duration = Duration::from_secs(600);
+
+/// Looks at resources with waiters, and tells new places in their queues.
+pub(crate) async fn run_rechecks(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.environment.clock.sleep(shared.environment.entropy.jitter(RECHECK_INTERVAL)) => {}
+        }
+        shared.recheck().await;
+    }
+}
+
+/// Forgets what nobody uses.
+pub(crate) async fn run_collector(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.environment.clock.sleep(COLLECT_INTERVAL) => {}
+        }
+        shared.collect();
+    }
+}
+
+/// Goes through the whole store, slowly.
+pub(crate) async fn run_sweeps(shared: Arc<Shared>) {
+    let mut sweep = Sweep::default();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.environment.clock.sleep(shared.environment.entropy.jitter(shared.config.sweep_interval)) => {}
+        }
+        if let Err(error) = shared.sweep(&mut sweep).await {
+            tracing::warn!(%error, "a sweep was broken off");
+        }
+    }
+}
+
+/// What one sweep remembers for the next.
+#[derive(Default)]
+struct Sweep {
+    /// Unused resources with the version at which they were.
+    unused: HashMap<ResourceId, Version>,
+    /// Ended sessions, since when they are known to be.
+    tombstones: HashMap<SessionId, Timestamp>,
+}
+
+impl Shared {
+    async fn recheck(self: &Arc<Self>) {
+        let mut contended: Vec<ResourceId> = Vec::new();
+        for shard in self.shards.iter() {
+            contended.extend(shard.lock().contended.iter().cloned());
+        }
+        for resource in contended {
+            let foreign = self.look_at_waiters(&resource);
+            if !self.capabilities.exclusive {
+                self.feed(vec![(resource.clone(), Input::Recheck)]);
+            }
+            let ended = self.find_ended(foreign).await;
+            if !ended.is_empty() {
+                self.feed(vec![(resource, purge(ended))]);
+            }
+        }
+    }
+
+    /// Tells waiters their places; returns the sessions on the resource that are not at home here.
+    fn look_at_waiters(&self, resource: &ResourceId) -> Vec<SessionId> {
+        let shard = self.shards.of(resource);
+        let settled = shard.slots.get(resource).and_then(|slot| slot.coordinator.settled());
+        let Some(settled) = settled else { return Vec::new() };
+        for (ahead, entry) in settled.queue().enumerate() {
+            if let Some(home) = self.home(entry.key.session) {
+                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+                home.moved_up(Queued { key: entry.key, ahead, held: entry.held });
+            }
+        }
+        self.foreign_sessions(settled)
+    }
+
+    /// Forgets resources that nobody used for a while, or the oldest of too many.
+    fn collect(self: &Arc<Self>) {
+        let tick = self.timers.next_tick();
+        let age = self.config.idle_resource_age.as_secs().max(1);
+        let mut inputs = Vec::new();
+        for shard in self.shards.iter() {
+            let mut shard = shard.lock();
+            let looks = shard.unused.len();
+            for _ in 0..looks {
+                let Some(resource) = shard.unused.pop_front() else { break };
+                let too_many = shard.unused.len() >= self.config.idle_resources_max;
+                let Some(slot) = shard.slots.get_mut(&resource) else { continue };
+                let old = tick.saturating_sub(slot.used) > age;
+                if !old && !too_many {
+                    shard.unused.push_front(resource);
+                    break; // those behind it were listed later
+                }
+                slot.listed = false;
+                if let Some(known) = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet()) {
+                    if known.is_collectable() {
+                        inputs.push((resource, Input::Collect));
+                    } else if old && !self.capabilities.exclusive && !self.has_local(known) {
+                        // Held from elsewhere: it can be read again when somebody here asks.
+                        slot.coordinator = Coordinator::new();
+                        shard.slots.remove(&resource);
+                    }
+                }
+            }
+        }
+        self.feed(inputs);
+    }
+
+    fn has_local(&self, resource: &Resource) -> bool {
+        let homes = self.homes.read();
+        resource.sessions().any(|session| homes.contains_key(&session))
+    }
+
+    async fn sweep(self: &Arc<Self>, sweep: &mut Sweep) -> Result<(), StoreError> {
+        self.sweep_resources(sweep).await?;
+        self.sweep_sessions(sweep).await?;
+        self.sweep_members().await
+    }
+
+    async fn sweep_resources(self: &Arc<Self>, sweep: &mut Sweep) -> Result<(), StoreError> {
+        let before = std::mem::take(&mut sweep.unused);
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.list(keys::RESOURCES, after.as_ref()).await?;
+            for (key, record) in &page.records {
+                let Some(resource) = keys::parse_resource(key) else { continue };
+                if let Some(version) = self.sweep_resource(&resource, record, &before).await {
+                    sweep.unused.insert(resource, version);
+                }
+            }
+            after = page.records.last().map(|(key, _)| key.clone());
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Purges the ended from a record; deletes one that was unused at the last sweep, and still is. Returns the
+    /// version of one that is unused.
+    async fn sweep_resource(
+        self: &Arc<Self>,
+        id: &ResourceId,
+        record: &Record,
+        before: &HashMap<ResourceId, Version>,
+    ) -> Option<Version> {
+        let resource = match Resource::decode(record.value()?) {
+            Ok(resource) => resource,
+            Err(error) => {
+                tracing::error!(resource = %id, %error, "a resource's record can't be read");
+                return None;
+            }
+        };
+        if !resource.is_collectable() {
+            let ended = self.find_ended(self.foreign_sessions(&resource)).await;
+            if !ended.is_empty() {
+                self.feed(vec![(id.clone(), purge(ended))]);
+            }
+            return None;
+        }
+        if before.get(id) != Some(&record.version) || self.check_may_act().is_err() {
+            return Some(record.version);
+        }
+        let remembered = self.shards.of(id).slots.contains_key(id);
+        if !remembered {
+            let write = Write {
+                key: keys::resource(id),
+                expected: record.version,
+                change: Change::Delete { floor: resource.last_token().get() },
+                guards: Default::default(),
+            };
+            if let Err(error) = self.commit_one(write).await {
+                tracing::debug!(resource = %id, %error, "an unused record was not collected");
+            }
+        }
+        None
+    }
+
+    /// Deletes the records of sessions that ended a while ago.
+    async fn sweep_sessions(self: &Arc<Self>, sweep: &mut Sweep) -> Result<(), StoreError> {
+        let before = std::mem::take(&mut sweep.tombstones);
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.list(keys::SESSIONS, after.as_ref()).await?;
+            let now = self.now();
+            for (key, record) in &page.records {
+                let Some(session) = keys::parse_session(key) else { continue };
+                if !matches!(read_active(record), Ok(None)) {
+                    continue;
+                }
+                let since = before.get(&session).copied().unwrap_or(now);
+                if now.since(since) >= TOMBSTONE_AGE && self.check_may_act().is_ok() {
+                    self.delete(key.clone(), record.version).await?;
+                } else {
+                    sweep.tombstones.insert(session, since);
+                }
+            }
+            after = page.records.last().map(|(key, _)| key.clone());
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes the records of members that have been dead for long.
+    async fn sweep_members(self: &Arc<Self>) -> Result<(), StoreError> {
+        let now = self.now();
+        for (key, record) in self.list_all(keys::MEMBERS).await? {
+            let Some(member) = keys::parse_member(&key) else { continue };
+            let dead_since = self.observer.lock().dead_since(member, now);
+            if dead_since.is_some_and(|since| now.since(since) >= TOMBSTONE_AGE)
+                && self.check_may_act().is_ok()
+            {
+                self.delete(key, record.version).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: Key, expected: Version) -> Result<(), StoreError> {
+        let change = Change::Delete { floor: 0 };
+        self.commit_one(Write { key, expected, change, guards: Default::default() }).await.map(drop)
+    }
+}

@@ -1,0 +1,134 @@
+//! Several engines over one store are one lock service.
+
+use crate::world::*;
+use dlock_core::lease::LeaseTerms;
+use dlock_core::{LockId, Mode};
+use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Event, RequestId, SessionError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_one_across_servers() {
+    let [a, b, c] = engines().await;
+    let (one, two, three) = (Client::open(&a).await, Client::open(&b).await, Client::open(&c).await);
+    let alive = [one.keep_alive(), two.keep_alive(), three.keep_alive()];
+    one.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let second = two.start(1, "r", Mode::Exclusive);
+    settle().await;
+    let third = three.start(1, "r", Mode::Exclusive);
+    assert_eq!(one.next().await, Event::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    one.release(1).await.unwrap();
+    let second = second.await.unwrap().unwrap();
+    settle().await;
+    assert!(!third.is_finished());
+    two.release(1).await.unwrap();
+    let third = third.await.unwrap().unwrap();
+    assert!(third.token > second.token);
+    alive.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_is_not_refused_by_what_another_server_has_ended() {
+    let [a, b] = engines().await;
+    let (one, two) = (Client::open(&a).await, Client::open(&b).await);
+    one.lock(1, "r", Mode::Exclusive).await.unwrap();
+    assert!(two.try_lock(1, "r", Mode::Exclusive).await.is_err());
+    one.session.close().await.unwrap();
+    two.try_lock(2, "r", Mode::Exclusive).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_moves_with_its_locks_its_waits_and_their_places() {
+    let [a, b] = engines().await;
+    let (mover, holder, later) = (Client::open(&a).await, Client::open(&a).await, Client::open(&a).await);
+    let alive = [holder.keep_alive(), later.keep_alive()];
+    let held = mover.lock(1, "mine", Mode::Exclusive).await.unwrap();
+    holder.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let _waits = mover.start(2, "r", Mode::Exclusive);
+    settle().await;
+    let after = later.start(1, "r", Mode::Exclusive);
+    settle().await;
+    let claims = vec![
+        Claim { lock: LockId(1), resource: name("mine"), token: Some(held.token), waiting: None },
+        Claim { lock: LockId(2), resource: name("r"), token: None, waiting: Some(RequestId(1)) },
+    ];
+    let caller = Caller::new();
+    let (session, secret) = (mover.session.id(), mover.secret.clone());
+    let attach = AttachSession { session, secret, claims };
+    let (session, states) = b.attach_session(attach, caller.clone()).await.unwrap();
+    let moved = Client { session, caller, secret: mover.secret.clone() };
+    assert!(matches!(&states[0], ClaimState::Granted(grant) if grant.token == held.token));
+    assert!(matches!(&states[1], ClaimState::Queued(place) if place.ahead == 0));
+    settle().await;
+    assert_eq!(mover.next().await, Event::Detached);
+    assert_eq!(mover.session.heartbeat(mover.session.epoch()), Err(SessionError::Moved));
+    holder.release(1).await.unwrap();
+    settle().await;
+    assert!(!after.is_finished());
+    assert!(moved.query(2).await.is_ok());
+    moved.release(2).await.unwrap();
+    after.await.unwrap().unwrap();
+    alive.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_servers_sessions_end_after_their_time_and_their_locks_pass_on() {
+    let [a, b] = engines().await;
+    let (orphan, heir) = (Client::open(&a).await, Client::open(&b).await);
+    let alive = heir.keep_alive();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    orphan.session.heartbeat(orphan.session.epoch()).unwrap();
+    orphan.lock(1, "r", Mode::Exclusive).await.unwrap();
+    drop((a, orphan)); // without a word
+    let since = Instant::now();
+    heir.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let waited = since.elapsed();
+    assert!(waited >= TTL && waited <= Duration::from_secs(6) + TTL + Duration::from_secs(3), "{waited:?}");
+    alive.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_left_is_not_waited_for_as_a_silent_one() {
+    let [a, b] = engines().await;
+    let terms = LeaseTerms::new(Duration::from_secs(2), Duration::ZERO).unwrap();
+    let (orphan, heir) = (Client::open_with(&a, terms).await, Client::open(&b).await);
+    let alive = heir.keep_alive();
+    orphan.lock(1, "r", Mode::Exclusive).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    orphan.session.heartbeat(orphan.session.epoch()).unwrap();
+    a.shutdown().await;
+    assert!(orphan.session.heartbeat(orphan.session.epoch()).is_err());
+    let since = Instant::now();
+    heir.lock(1, "r", Mode::Exclusive).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    alive.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_clients_of_three_servers_exclude_each_other() {
+    let servers: [_; 3] = engines().await;
+    let counter = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for index in 0..12 {
+        let client = Client::open(&servers[index % 3]).await;
+        let counter = counter.clone();
+        tasks.push(tokio::spawn(async move {
+            let alive = client.keep_alive();
+            let mut last = None;
+            for round in 0..10 {
+                let grant = client.lock(round, "counter", Mode::Exclusive).await.unwrap();
+                assert!(Some(grant.token) > last);
+                last = Some(grant.token);
+                let read = counter.load(std::sync::atomic::Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                counter.store(read + 1, std::sync::atomic::Ordering::SeqCst);
+                client.release(round).await.unwrap();
+            }
+            alive.abort();
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(counter.load(std::sync::atomic::Ordering::SeqCst), 120);
+}
