@@ -6,15 +6,12 @@ use crate::driver::thread::Executor;
 use crate::driver::transport::Transport;
 use crate::driver::wire::ClientIdentity;
 use crate::{Client, Endpoint, Error};
-use dlock_core::Namespace;
+use dlock_core::{Namespace, lease};
 use dlock_runtime::Environment;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-const TTL_MIN: Duration = Duration::from_secs(1);
-const TTL_MAX: Duration = Duration::from_secs(600);
-const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -37,7 +34,7 @@ impl Default for ClientBuilder {
     fn default() -> ClientBuilder {
         ClientBuilder {
             endpoints: vec!["127.0.0.1:5055".to_owned()],
-            ttl: Duration::from_secs(10),
+            ttl: lease::TTL_DEFAULT,
             lock_delay: Duration::ZERO,
             client_name: None,
             namespace: String::new(),
@@ -151,8 +148,8 @@ impl ClientBuilder {
                 Err(Error::invalid(field, format!("{value:?} is not between {least:?} and {most:?}")))
             }
         };
-        within("ttl", self.ttl, TTL_MIN, TTL_MAX)?;
-        within("lock_delay", self.lock_delay, Duration::ZERO, LOCK_DELAY_MAX)?;
+        within("ttl", self.ttl, lease::TTL_MIN, lease::TTL_MAX)?;
+        within("lock_delay", self.lock_delay, Duration::ZERO, lease::LOCK_DELAY_MAX)?;
         within("connect_timeout", self.connect_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
         within("request_timeout", self.request_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
         Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))?;

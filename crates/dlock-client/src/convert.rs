@@ -1,8 +1,7 @@
 //! A held lock on its way to another mode.
 
-use crate::driver::command::Command;
+use crate::driver::command::{Command, Granted};
 use crate::session::locks::ConvertAsk;
-use crate::session::message::Grant;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
 use dlock_core::resource::ValueUpdate;
@@ -60,7 +59,7 @@ impl<'guard> Convert<'guard> {
         // A session that is over has marked the guard as lost.
         let _ = guard.session.commands.send(Command::Convert { lock: guard.lock, ask, reply });
         let mut request = Request { guard, open: true };
-        let grant = limit.within(request.answered(answer)).await?;
+        let Granted { grant, .. } = limit.within(request.answered(answer)).await?;
         request.open = false;
         request.guard.holds = grant.holds;
         if grant.value.is_some() {
@@ -78,7 +77,7 @@ struct Request<'guard> {
 
 impl Request<'_> {
     /// The answer, or the loss of the lock, which ends the waiting for one.
-    async fn answered(&self, answer: oneshot::Receiver<Result<Grant, Error>>) -> Result<Grant, Error> {
+    async fn answered(&self, answer: oneshot::Receiver<Result<Granted, Error>>) -> Result<Granted, Error> {
         let lost = self.guard.lost();
         tokio::select! {
             biased;

@@ -1,9 +1,8 @@
 //! A held lock.
 
 use crate::driver::cell::LockCell;
-use crate::driver::command::{Command, SessionHandle};
+use crate::driver::command::{Command, Granted, SessionHandle};
 use crate::driver::transport::within;
-use crate::session::message::Grant;
 use crate::{Convert, LossReason, ReleaseError};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, SessionId, Timestamp, Token, ValueBlock, ValueRead};
@@ -36,31 +35,19 @@ pub struct Guard {
     released: bool,
 }
 
-/// What makes a guard.
-pub(crate) struct Granted {
-    pub(crate) session: SessionHandle,
-    pub(crate) cell: Arc<LockCell>,
-    pub(crate) lock: LockId,
-    pub(crate) resource: ResourceId,
-    pub(crate) grant: Grant,
-    pub(crate) request_timeout: Duration,
-}
-
 impl Guard {
-    pub(crate) fn new(granted: Granted) -> Guard {
-        let Granted { session, cell, lock, resource, grant, request_timeout } = granted;
-        Guard {
-            // There is no grant without a session.
-            session_id: session.cell.session().unwrap_or(SessionId(0)),
-            session,
-            lock,
-            value: grant.value,
-            holds: grant.holds,
-            request_timeout,
-            cell,
-            resource,
-            released: false,
-        }
+    pub(crate) fn new(
+        session: SessionHandle,
+        lock: LockId,
+        resource: ResourceId,
+        granted: Granted,
+        request_timeout: Duration,
+    ) -> Guard {
+        let Granted { grant, cell } = granted;
+        // There is no grant without a session.
+        let session_id = session.cell.session().unwrap_or(SessionId(0));
+        let (value, holds) = (grant.value, grant.holds);
+        Guard { session, lock, value, holds, request_timeout, cell, session_id, resource, released: false }
     }
 
     /// What is locked.

@@ -1,9 +1,7 @@
 //! A lock to be acquired.
 
 use crate::client::Inner;
-use crate::driver::cell::LockCell;
 use crate::driver::command::{Command, SessionHandle};
-use crate::guard::Granted;
 use crate::session::locks::AcquireAsk;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
@@ -127,15 +125,13 @@ impl Lock {
 
     async fn acquire_in(&mut self, session: &SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {
         let resource = ask.resource.clone();
-        let cell = Arc::new(LockCell::new(ask.mode));
         let (place_sender, mut place) = match &self.on_queued {
             Some(_) => Some(watch::channel(None)).unzip(),
             None => (None, None),
         };
         let (reply, mut answer) = oneshot::channel();
         let mut request = Request { session, lock: session.cell.next_lock(), open: true };
-        let command =
-            Command::Acquire { lock: request.lock, ask, cell: cell.clone(), place: place_sender, reply };
+        let command = Command::Acquire { lock: request.lock, ask, place: place_sender, reply };
         session.commands.send(command).ok()?;
         let grant = loop {
             tokio::select! {
@@ -149,16 +145,9 @@ impl Lock {
             }
         };
         request.open = false;
-        Some(grant.map(|grant| {
-            Guard::new(Granted {
-                session: session.clone(),
-                cell,
-                lock: request.lock,
-                resource,
-                grant,
-                request_timeout: self.client.transport.request_timeout,
-            })
-        }))
+        let request_timeout = self.client.transport.request_timeout;
+        let lock = request.lock;
+        Some(grant.map(|granted| Guard::new(session.clone(), lock, resource, granted, request_timeout)))
     }
 
     fn report(&mut self, ahead: Option<u32>) {

@@ -65,20 +65,27 @@ impl SessionCell {
 pub(crate) struct LockCell {
     loss: OnceLock<LossReason>,
     lost: CancellationToken,
-    held: Mutex<(Mode, Token)>,
+    held: Arc<HeldCell>,
+}
+
+/// How a lock is held: the same for all guards that share it by re-entrance.
+struct HeldCell {
+    mode_and_token: Mutex<(Mode, Token)>,
     /// The most restrictive mode wanted by others since the mode held last changed. Made when it is first needed: most
     /// locks never block anybody.
     blocking: OnceLock<watch::Sender<Option<Mode>>>,
 }
 
 impl LockCell {
-    pub(crate) fn new(mode: Mode) -> LockCell {
-        LockCell {
-            loss: OnceLock::new(),
-            lost: CancellationToken::new(),
-            held: Mutex::new((mode, Token::ZERO)),
-            blocking: OnceLock::new(),
-        }
+    /// A lock that was just granted.
+    pub(crate) fn new(mode: Mode, token: Token) -> LockCell {
+        let held = HeldCell { mode_and_token: Mutex::new((mode, token)), blocking: OnceLock::new() };
+        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: Arc::new(held) }
+    }
+
+    /// One more acquire of a lock that is held.
+    pub(crate) fn sharing(&self) -> LockCell {
+        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: self.held.clone() }
     }
 
     /// The driver: the lock is lost. The first reason stays.
@@ -99,9 +106,9 @@ impl LockCell {
 
     /// The driver: the lock is held thus.
     pub(crate) fn set_held(&self, mode: Mode, token: Token) {
-        *self.held.lock() = (mode, token);
+        *self.held.mode_and_token.lock() = (mode, token);
         // What others want of the new mode is yet to be said.
-        if let Some(blocking) = self.blocking.get() {
+        if let Some(blocking) = self.held.blocking.get() {
             blocking.send_if_modified(|wanted| {
                 *wanted = None;
                 false
@@ -110,16 +117,16 @@ impl LockCell {
     }
 
     pub(crate) fn held(&self) -> (Mode, Token) {
-        *self.held.lock()
+        *self.held.mode_and_token.lock()
     }
 
     /// The driver: others want this mode.
     pub(crate) fn set_blocking(&self, wanted: Mode) {
-        self.blocking.get_or_init(watch::Sender::default).send_replace(Some(wanted));
+        self.held.blocking.get_or_init(watch::Sender::default).send_replace(Some(wanted));
     }
 
     pub(crate) fn blocking(&self) -> watch::Receiver<Option<Mode>> {
-        let mut receiver = self.blocking.get_or_init(watch::Sender::default).subscribe();
+        let mut receiver = self.held.blocking.get_or_init(watch::Sender::default).subscribe();
         receiver.mark_changed();
         receiver
     }
@@ -147,7 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lock_is_valid_until_the_deadline_and_not_at_it() {
-        let (session, lock) = (session(), LockCell::new(Mode::Exclusive));
+        let (session, lock) = (session(), LockCell::new(Mode::Exclusive, Token::ZERO));
         assert!(!lock.is_valid(&session), "nothing is sure before the session is opened");
         session.set_deadline(session.clock().now() + Duration::from_secs(5));
         tokio::time::advance(Duration::from_millis(4999)).await;
@@ -158,7 +165,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lock_that_was_lost_stays_lost_for_its_first_reason_when_the_deadline_moves_on() {
-        let (session, lock) = (session(), LockCell::new(Mode::Exclusive));
+        let (session, lock) = (session(), LockCell::new(Mode::Exclusive, Token::ZERO));
         lock.lose(LossReason::Jeopardy);
         session.set_deadline(session.clock().now() + Duration::from_secs(5));
         lock.lose(LossReason::Expired);
@@ -168,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_want_is_told_late_comers_too_and_forgotten_with_the_mode_that_kept_it_from_them() {
-        let lock = LockCell::new(Mode::Exclusive);
+        let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
         lock.set_blocking(Mode::ProtectedRead);
         let mut wanted = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
         assert_eq!(wanted.next().await, Some(Mode::ProtectedRead));

@@ -10,9 +10,15 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where a grant, or why there is none, is told.
-pub(crate) type GrantReply = oneshot::Sender<Result<Grant, Error>>;
+pub(crate) type GrantReply = oneshot::Sender<Result<Granted, Error>>;
 /// Where a release's end is told.
 pub(crate) type ReleaseReply = oneshot::Sender<Result<(), ReleaseError>>;
+
+/// A lock that was granted, or converted.
+pub(crate) struct Granted {
+    pub(crate) grant: Grant,
+    pub(crate) cell: Arc<LockCell>,
+}
 
 /// One command. Commands of one sender are taken in their order.
 pub(crate) enum Command {
@@ -20,7 +26,6 @@ pub(crate) enum Command {
     Acquire {
         lock: LockId,
         ask: AcquireAsk,
-        cell: Arc<LockCell>,
         /// Told how many are ahead, where somebody wants to know.
         place: Option<watch::Sender<Option<u32>>>,
         reply: GrantReply,

@@ -152,8 +152,8 @@ impl Driver {
     fn take_commands(&mut self, inputs: &mut Inputs, now: Timestamp) {
         for command in inputs.commands.drain(..) {
             match command {
-                Command::Acquire { lock, ask, cell, place, reply } => {
-                    self.waiters.acquire(lock, cell, place, reply);
+                Command::Acquire { lock, ask, place, reply } => {
+                    self.waiters.acquire(lock, ask.resource.clone(), place, reply);
                     self.machine.acquire(lock, ask);
                 }
                 Command::Withdraw { lock } => {

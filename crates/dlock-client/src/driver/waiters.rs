@@ -1,21 +1,22 @@
 //! Who waits for what: turns the machine's effects into answers for callers and marks on guards.
 
 use crate::driver::cell::LockCell;
-use crate::driver::command::{GrantReply, ReleaseReply};
+use crate::driver::command::{GrantReply, Granted, ReleaseReply};
 use crate::session::locks::Outcome;
 use crate::session::machine::End;
+use crate::session::message::Grant;
 use crate::{Error, LossReason, ReleaseError};
-use dlock_core::{LockId, Mode};
+use dlock_core::{LockId, Mode, ResourceId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A lock's caller, or its guard.
 struct Waiter {
-    cell: Arc<LockCell>,
+    resource: ResourceId,
     place: Option<watch::Sender<Option<u32>>>,
-    /// Whether it was granted: there is a guard, and it is to be told of a loss.
-    held: bool,
+    /// What the guard shares, once there is one.
+    cell: Option<Arc<LockCell>>,
     pending: Pending,
 }
 
@@ -35,11 +36,11 @@ impl Waiters {
     pub(crate) fn acquire(
         &mut self,
         lock: LockId,
-        cell: Arc<LockCell>,
+        resource: ResourceId,
         place: Option<watch::Sender<Option<u32>>>,
         reply: GrantReply,
     ) {
-        self.0.insert(lock, Waiter { cell, place, held: false, pending: Pending::Grant(reply) });
+        self.0.insert(lock, Waiter { resource, place, cell: None, pending: Pending::Grant(reply) });
     }
 
     /// Somebody waits for a conversion.
@@ -82,18 +83,14 @@ impl Waiters {
                     place.send_replace(Some(ahead));
                 }
             }
-            Outcome::Granted(grant) => {
-                waiter.held = true;
-                waiter.place = None;
-                waiter.cell.set_held(grant.mode, grant.token);
-                if let Pending::Grant(reply) = waiter.take() {
-                    // A caller that is gone withdraws the lock by a command of its own.
-                    let _ = reply.send(Ok(grant));
+            Outcome::Granted(grant) => self.granted(lock, grant),
+            Outcome::Converted { mode, token } => {
+                if let Some(cell) = &waiter.cell {
+                    cell.set_held(mode, token);
                 }
             }
-            Outcome::Converted { mode, token } => waiter.cell.set_held(mode, token),
             Outcome::Failed(error) => {
-                let over = !waiter.held || matches!(waiter.pending, Pending::Release(_));
+                let over = waiter.cell.is_none() || matches!(waiter.pending, Pending::Release(_));
                 waiter.fail(error);
                 if over {
                     self.forget(lock);
@@ -108,10 +105,38 @@ impl Waiters {
         }
     }
 
+    fn granted(&mut self, lock: LockId, grant: Grant) {
+        let Some(waiter) = self.0.get(&lock) else { return };
+        let cell = match &waiter.cell {
+            Some(cell) => {
+                cell.set_held(grant.mode, grant.token);
+                cell.clone()
+            }
+            None => Arc::new(match self.find_shared(&waiter.resource, &grant) {
+                Some(held) => held.sharing(),
+                None => LockCell::new(grant.mode, grant.token),
+            }),
+        };
+        let Some(waiter) = self.0.get_mut(&lock) else { return };
+        waiter.place = None;
+        waiter.cell = Some(cell.clone());
+        if let Pending::Grant(reply) = waiter.take() {
+            // A caller that is gone withdraws the lock by a command of its own.
+            let _ = reply.send(Ok(Granted { grant, cell }));
+        }
+    }
+
+    /// The lock that a re-entrant acquire was granted a share of. Looks at all locks: such acquires are rare.
+    fn find_shared(&self, resource: &ResourceId, grant: &Grant) -> Option<&Arc<LockCell>> {
+        let mut others =
+            self.0.values().filter(|_| grant.holds > 1).filter(|other| other.resource == *resource);
+        others.find_map(|other| other.cell.as_ref().filter(|cell| cell.held().1 == grant.token))
+    }
+
     /// Others want this mode of a held lock.
     pub(crate) fn blocking(&mut self, lock: LockId, wanted: Mode) {
-        if let Some(waiter) = self.0.get(&lock).filter(|waiter| waiter.held) {
-            waiter.cell.set_blocking(wanted);
+        if let Some(cell) = self.0.get(&lock).and_then(|waiter| waiter.cell.as_ref()) {
+            cell.set_blocking(wanted);
         }
     }
 
@@ -124,8 +149,8 @@ impl Waiters {
 
     /// The lease has run out: all that is held counts as lost. What is not granted yet may still be.
     pub(crate) fn jeopardy(&mut self) {
-        for waiter in self.0.values().filter(|waiter| waiter.held) {
-            waiter.cell.lose(LossReason::Jeopardy);
+        for cell in self.0.values().filter_map(|waiter| waiter.cell.as_ref()) {
+            cell.lose(LossReason::Jeopardy);
         }
     }
 
@@ -139,9 +164,9 @@ impl Waiters {
                         let _ = reply.send(Ok(()));
                     }
                 }
-                End::Closed { .. } if waiter.held => waiter.lose(LossReason::Closed),
+                End::Closed { .. } if waiter.cell.is_some() => waiter.lose(LossReason::Closed),
                 End::Closed { .. } => waiter.fail(Error::Closed),
-                End::Lost(reason) if waiter.held => waiter.lose(*reason),
+                End::Lost(reason) if waiter.cell.is_some() => waiter.lose(*reason),
                 End::Lost(reason) => waiter.fail(Error::SessionLost { reason: *reason }),
             }
         }
@@ -163,7 +188,9 @@ impl Waiter {
     }
 
     fn lose(&mut self, reason: LossReason) {
-        self.cell.lose(reason);
+        if let Some(cell) = &self.cell {
+            cell.lose(reason);
+        }
         match self.take() {
             Pending::None => {}
             Pending::Grant(reply) => drop(reply.send(Err(Error::LockLost { reason }))),

@@ -13,11 +13,11 @@ mod transitions;
 #[cfg(test)]
 mod tests;
 
-use super::lease::Lease;
 use super::locks::{AcquireAsk, Answer, ConvertAsk, Locks, Outcome};
 use super::message::{Incoming, Outgoing, RequestId, Secret, Terms};
 use super::route::Route;
 use crate::{Endpoint, Error, LossReason, SessionEvent};
+use dlock_core::lease::ClientLease;
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{Epoch, LockId, Mode, SessionId, Timestamp};
 use dlock_runtime::Entropy;
@@ -97,7 +97,6 @@ pub(crate) enum LinkError {
 struct Identity {
     session: SessionId,
     secret: Secret,
-    epoch: Epoch,
 }
 
 #[derive(Debug)]
@@ -134,7 +133,8 @@ pub(crate) struct Machine {
     route: Route,
     locks: Locks,
     identity: Option<Identity>,
-    lease: Option<Lease>,
+    lease: Option<ClientLease>,
+    lock_delay: Duration,
     requests_in_flight_max: usize,
     links: u64,
     current: Option<Current>,
@@ -162,6 +162,7 @@ impl Machine {
             locks: Locks::default(),
             identity: None,
             lease: None,
+            lock_delay: Duration::ZERO,
             requests_in_flight_max: 0,
             links: 0,
             current: None,
@@ -243,7 +244,7 @@ impl Machine {
     fn handle_message(&mut self, link: LinkId, message: Incoming, attempt: bool, now: Timestamp) {
         match message {
             Incoming::Opened { session, secret, terms } if attempt && self.identity.is_none() => {
-                self.identity = Some(Identity { session, secret, epoch: terms.epoch });
+                self.identity = Some(Identity { session, secret });
                 if let Some(endpoint) = self.adopt(link, terms, now) {
                     self.event(|session| SessionEvent::Connected { session, endpoint });
                 }
@@ -312,7 +313,7 @@ impl Machine {
         if self.give_up_at().is_some_and(|at| at <= now) {
             return self.end(LossReason::Unreachable);
         }
-        if self.lease.as_ref().is_some_and(|lease| lease.heartbeat_at() <= now) {
+        if self.lease.as_ref().is_some_and(|lease| lease.heartbeat_due() <= now) {
             self.heartbeat_due = true;
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.deadline <= now) {
@@ -340,12 +341,10 @@ impl Machine {
         let moving = self.attempt.as_ref().is_some_and(|a| matches!(a.state, AttemptState::Greeted(_)));
         let current = self.current.as_mut().filter(|current| current.link == link)?;
         if self.heartbeat_due
-            && let (Some(lease), Some(identity)) = (&mut self.lease, &self.identity)
+            && let Some(lease) = &mut self.lease
         {
             self.heartbeat_due = false;
-            let nonce = self.entropy.next_u64();
-            lease.sent(nonce, now);
-            return Some(Outgoing::Heartbeat { epoch: identity.epoch, nonce });
+            return Some(Outgoing::Heartbeat { epoch: lease.epoch(), nonce: lease.heartbeat_sent(now) });
         }
         if !moving {
             let requests = self.locks.next_requests(now, self.requests_in_flight_max, REQUESTS_PER_FRAME_MAX);
@@ -378,7 +377,7 @@ impl Machine {
         let connect_at = match (&self.attempt, self.wants_link(now)) {
             (Some(attempt), _) => Some(attempt.deadline),
             (None, true) => Some(self.route.not_before()),
-            (None, false) => lease.map(Lease::silent_at),
+            (None, false) => lease.map(ClientLease::reattach_due),
         };
         let unopened = self.closing.filter(|_| self.is_unopened()).map(|_| now);
         [
@@ -386,7 +385,7 @@ impl Machine {
             self.closing,
             lease.filter(|_| !self.jeopardy).map(|lease| lease.deadline()),
             self.give_up_at(),
-            lease.filter(|_| !self.heartbeat_due && self.current.is_some()).map(Lease::heartbeat_at),
+            lease.filter(|_| !self.heartbeat_due && self.current.is_some()).map(ClientLease::heartbeat_due),
             connect_at,
             self.locks.next_retry(),
         ]

@@ -9,7 +9,7 @@ const ATTACH_TIMEOUT_MIN: Duration = Duration::from_millis(250);
 impl Machine {
     /// Whether another link is wanted: there is none, or its server is going away, or has been silent for too long.
     pub(super) fn wants_link(&self, now: Timestamp) -> bool {
-        let silent = self.lease.as_ref().is_some_and(|lease| lease.silent_at() <= now);
+        let silent = self.lease.as_ref().is_some_and(|lease| lease.reattach_due() <= now);
         self.current.is_none() || self.draining || silent
     }
 
@@ -70,12 +70,10 @@ impl Machine {
         self.requests_in_flight_max = terms.requests_in_flight_max;
         self.locks.resend_all();
         self.route.succeeded(terms.peers);
-        if let Some(identity) = &mut self.identity {
-            identity.epoch = terms.epoch;
-        }
+        self.lock_delay = terms.lock_delay;
         match &mut self.lease {
-            None => self.lease = Some(Lease::new(terms.ttl, terms.lock_delay, sent)),
-            Some(lease) => lease.attached(sent),
+            None => self.lease = Some(ClientLease::new(terms.ttl, terms.epoch, sent)),
+            Some(lease) => lease.reattached(terms.epoch, sent),
         }
         self.lease_extended(now);
         Some(attempt.endpoint)
@@ -122,8 +120,7 @@ impl Machine {
     pub(super) fn handle_heartbeat_ack(&mut self, epoch: Epoch, nonce: u64, now: Timestamp) {
         // First the old deadline: an acknowledgement that comes after it does not undo it.
         self.check_deadline(now);
-        let ours = self.identity.as_ref().is_some_and(|identity| identity.epoch == epoch);
-        if ours && self.lease.as_mut().is_some_and(|lease| lease.acknowledged(nonce)) {
+        if self.lease.as_mut().is_some_and(|lease| lease.acknowledged(epoch, nonce)) {
             let recovered = self.jeopardy;
             self.lease_extended(now);
             if recovered
@@ -158,7 +155,7 @@ impl Machine {
     /// When a session in jeopardy is given up: it must have expired long ago, wherever it is at home.
     pub(super) fn give_up_at(&self) -> Option<Timestamp> {
         let lease = self.lease.as_ref().filter(|_| self.jeopardy)?;
-        Some(lease.deadline() + lease.ttl() + lease.lock_delay() + GIVE_UP_AFTER)
+        Some(lease.deadline() + lease.ttl() + self.lock_delay + GIVE_UP_AFTER)
     }
 }
 
