@@ -1,0 +1,31 @@
+//! The dlock gRPC protocol: generated messages, clients and servers, and the conversions that both sides need.
+//!
+//! The protocol itself is specified in `proto/`, field by field; `cargo xtask codegen` makes the code from it.
+#![forbid(unsafe_code)]
+
+mod convert;
+
+pub use convert::{BadDuration, DURATION_MAX, UnknownMode, duration, duration_to_proto, mode, mode_to_proto};
+
+/// The port that a server listens on if it isn't told another.
+pub const DEFAULT_PORT: u16 = 5055;
+
+/// The domain of the `google.rpc.ErrorInfo` in every error's details.
+pub const ERROR_DOMAIN: &str = "dlock";
+
+/// All definitions, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// `dlock.v1`, the protocol.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+pub mod v1 {
+    include!("gen/dlock.v1.rs");
+}
+
+/// `dlock`, the protocol of the first dlock (v1alpha1).
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+pub mod v1alpha1 {
+    include!("gen/dlock.rs");
+}

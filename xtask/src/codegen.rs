@@ -1,0 +1,66 @@
+//! `cargo xtask codegen`: the protocol's code, from `proto/`, without any program to install (protox compiles the
+//! definitions). The result is checked in, so that nobody needs this to build dlock.
+
+use anyhow::{Context, Result, bail};
+use prost::Message;
+use std::path::{Path, PathBuf};
+use xshell::Shell;
+
+/// Where the generated code is checked in.
+const TARGET: &str = "crates/dlock-proto/src/gen";
+/// What it is generated from.
+const SOURCES: [&str; 5] = [
+    "dlock/dlock.proto",
+    "dlock/v1/types.proto",
+    "dlock/v1/lock_service.proto",
+    "dlock/v1/query_service.proto",
+    "dlock/v1/admin_service.proto",
+];
+const DESCRIPTORS: &str = "descriptors.bin";
+
+/// Generates the code where it is checked in.
+pub(crate) fn write(sh: &Shell) -> Result<()> {
+    let target = sh.current_dir().join(TARGET);
+    sh.create_dir(&target)?;
+    generate(&sh.current_dir(), &target)
+}
+
+/// Fails if the checked-in code is not what would be generated.
+pub(crate) fn check(sh: &Shell) -> Result<()> {
+    let fresh = tempfile::tempdir()?;
+    generate(&sh.current_dir(), fresh.path())?;
+    let checked_in = sh.current_dir().join(TARGET);
+    for path in files(fresh.path())? {
+        let name = path.file_name().context("a generated file has a name")?;
+        let expected = std::fs::read(&path)?;
+        let found = std::fs::read(checked_in.join(name)).unwrap_or_default();
+        if found != expected {
+            bail!("{TARGET}/{} is not up to date: run `cargo xtask codegen`", name.display());
+        }
+    }
+    for path in files(&checked_in)? {
+        let name = path.file_name().context("a file has a name")?;
+        if !fresh.path().join(name).exists() {
+            bail!("{TARGET}/{} is not generated any more: delete it", name.display());
+        }
+    }
+    Ok(())
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        std::fs::read_dir(directory).with_context(|| format!("{} can't be read", directory.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn generate(root: &Path, target: &Path) -> Result<()> {
+    let descriptors =
+        protox::compile(SOURCES, [root.join("proto")]).context("the protocol does not compile")?;
+    std::fs::write(target.join(DESCRIPTORS), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .out_dir(target)
+        .bytes(".")
+        .build_transport(false)
+        .compile_fds(descriptors)
+        .context("the protocol's code can't be generated")
+}

@@ -1,0 +1,51 @@
+//! Chores of the dlock workspace: `cargo xtask help` names them.
+
+mod codegen;
+mod purity;
+mod test;
+mod verify;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::Path;
+use xshell::Shell;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the dlock workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Generate the protocol's code from proto/.
+    Codegen {
+        /// Change nothing; fail if the checked-in code is not what would be generated.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check format, generated code, purity of the core, lints and documentation.
+    Verify,
+    /// Mend format and generated code.
+    Fix,
+    /// Run all tests.
+    Test {
+        /// Passed on to the test programs.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let Arguments { chore } = Arguments::parse();
+    let sh = Shell::new()?;
+    sh.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    match chore {
+        Chore::Codegen { check: false } => codegen::write(&sh),
+        Chore::Codegen { check: true } => codegen::check(&sh),
+        Chore::Verify => verify::run(&sh),
+        Chore::Fix => verify::fix(&sh),
+        Chore::Test { arguments } => test::run(&sh, &arguments),
+    }
+}
