@@ -16,7 +16,7 @@ const SOURCES: [&str; 5] = [
     "dlock/v1/query_service.proto",
     "dlock/v1/admin_service.proto",
 ];
-const DESCRIPTORS: &str = "descriptors.bin";
+const DESCRIPTORS: &str = "file_descriptor_set.bin";
 
 /// Generates the code where it is checked in.
 pub(crate) fn write(sh: &Shell) -> Result<()> {

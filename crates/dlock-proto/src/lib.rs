@@ -14,7 +14,7 @@ pub const DEFAULT_PORT: u16 = 5055;
 pub const ERROR_DOMAIN: &str = "dlock";
 
 /// All definitions, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/file_descriptor_set.bin");
 
 /// `dlock.v1`, the protocol.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -779,12 +779,15 @@ pub struct SessionEnded {
 /// The session has moved from this stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionMoved {}
-/// The server is going away.
+/// The server is going away: resume the session elsewhere.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveAway {
     /// Other servers, HOST:PORT.
     #[prost(string, repeated, tag = "1")]
     pub endpoints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long the server goes on serving from now; left out if it can't say. Locks outlive it: the session does.
+    #[prost(message, optional, tag = "2")]
+    pub grace: ::core::option::Option<::prost_types::Duration>,
 }
 /// Names a session in a call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1131,7 +1134,8 @@ pub mod lock_service_client {
             self.inner.streaming(req, path, codec).await
         }
         /// A lock that lives as long as the call: the server keeps its session alive, and ends it with the call. Keep the
-        /// connection alive with HTTP/2 pings. A request that is refused ends the call with a status.
+        /// connection alive with HTTP/2 pings. A request that is refused ends the call with a status. When the connection
+        /// breaks, the server may know before the client does: what must never be touched by two needs the fencing token.
         pub async fn hold(
             &mut self,
             request: impl tonic::IntoRequest<super::HoldRequest>,
@@ -1411,7 +1415,8 @@ pub mod lock_service_server {
             + std::marker::Send
             + 'static;
         /// A lock that lives as long as the call: the server keeps its session alive, and ends it with the call. Keep the
-        /// connection alive with HTTP/2 pings. A request that is refused ends the call with a status.
+        /// connection alive with HTTP/2 pings. A request that is refused ends the call with a status. When the connection
+        /// breaks, the server may know before the client does: what must never be touched by two needs the fencing token.
         async fn hold(
             &self,
             request: tonic::Request<super::HoldRequest>,
