@@ -15,30 +15,49 @@ pub struct UnknownMode {
     pub number: i32,
 }
 
-/// A mode from the wire; left out (0), it is `default`.
-pub fn mode(number: i32, default: Mode) -> Result<Mode, UnknownMode> {
-    match v1::Mode::try_from(number) {
-        Ok(v1::Mode::Unspecified) => Ok(default),
-        Ok(v1::Mode::Null) => Ok(Mode::Null),
-        Ok(v1::Mode::ConcurrentRead) => Ok(Mode::ConcurrentRead),
-        Ok(v1::Mode::ConcurrentWrite) => Ok(Mode::ConcurrentWrite),
-        Ok(v1::Mode::ProtectedRead) => Ok(Mode::ProtectedRead),
-        Ok(v1::Mode::ProtectedWrite) => Ok(Mode::ProtectedWrite),
-        Ok(v1::Mode::Exclusive) => Ok(Mode::Exclusive),
-        Err(_) => Err(UnknownMode { number }),
+/// Strictly: [`v1::Mode::Unspecified`] is no mode. For answers, which always name one.
+impl TryFrom<v1::Mode> for Mode {
+    type Error = UnknownMode;
+
+    fn try_from(mode: v1::Mode) -> Result<Mode, UnknownMode> {
+        match mode {
+            v1::Mode::Unspecified => Err(UnknownMode { number: mode as i32 }),
+            v1::Mode::Null => Ok(Mode::Null),
+            v1::Mode::ConcurrentRead => Ok(Mode::ConcurrentRead),
+            v1::Mode::ConcurrentWrite => Ok(Mode::ConcurrentWrite),
+            v1::Mode::ProtectedRead => Ok(Mode::ProtectedRead),
+            v1::Mode::ProtectedWrite => Ok(Mode::ProtectedWrite),
+            v1::Mode::Exclusive => Ok(Mode::Exclusive),
+        }
     }
+}
+
+impl From<Mode> for v1::Mode {
+    fn from(mode: Mode) -> v1::Mode {
+        match mode {
+            Mode::Null => v1::Mode::Null,
+            Mode::ConcurrentRead => v1::Mode::ConcurrentRead,
+            Mode::ConcurrentWrite => v1::Mode::ConcurrentWrite,
+            Mode::ProtectedRead => v1::Mode::ProtectedRead,
+            Mode::ProtectedWrite => v1::Mode::ProtectedWrite,
+            Mode::Exclusive => v1::Mode::Exclusive,
+        }
+    }
+}
+
+/// A mode from an answer on the wire, where leaving it out is an error.
+pub fn named_mode(number: i32) -> Result<Mode, UnknownMode> {
+    v1::Mode::try_from(number).map_err(|_| UnknownMode { number })?.try_into()
+}
+
+/// A mode from a request on the wire; left out (0), it is `default`.
+pub fn mode(number: i32, default: Mode) -> Result<Mode, UnknownMode> {
+    if number == v1::Mode::Unspecified as i32 { Ok(default) } else { named_mode(number) }
 }
 
 /// A mode for the wire.
 pub fn mode_to_proto(mode: Mode) -> v1::Mode {
-    match mode {
-        Mode::Null => v1::Mode::Null,
-        Mode::ConcurrentRead => v1::Mode::ConcurrentRead,
-        Mode::ConcurrentWrite => v1::Mode::ConcurrentWrite,
-        Mode::ProtectedRead => v1::Mode::ProtectedRead,
-        Mode::ProtectedWrite => v1::Mode::ProtectedWrite,
-        Mode::Exclusive => v1::Mode::Exclusive,
-    }
+    mode.into()
 }
 
 /// The duration is negative, not well formed or longer than [`DURATION_MAX`].
@@ -78,8 +97,10 @@ mod tests {
     fn modes_come_back_and_unknown_ones_are_named() {
         for each in Mode::ALL {
             assert_eq!(mode(mode_to_proto(each) as i32, Mode::Null), Ok(each));
+            assert_eq!(named_mode(mode_to_proto(each) as i32), Ok(each));
         }
         assert_eq!(mode(0, Mode::Exclusive), Ok(Mode::Exclusive));
+        assert_eq!(named_mode(0), Err(UnknownMode { number: 0 }));
         assert_eq!(mode(7, Mode::Exclusive), Err(UnknownMode { number: 7 }));
         assert_eq!(mode(-1, Mode::Exclusive), Err(UnknownMode { number: -1 }));
     }

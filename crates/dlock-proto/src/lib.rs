@@ -4,8 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod failure;
 
-pub use convert::{BadDuration, DURATION_MAX, UnknownMode, duration, duration_to_proto, mode, mode_to_proto};
+pub use convert::{
+    BadDuration, DURATION_MAX, UnknownMode, duration, duration_to_proto, mode, mode_to_proto, named_mode,
+};
 
 /// The port that a server listens on if it isn't told another.
 pub const DEFAULT_PORT: u16 = 5055;
