@@ -1,8 +1,10 @@
 //! Taking locks from others.
 
 use crate::client::Inner;
-use crate::{Error, LockAddress};
-use dlock_core::{SessionId, Token};
+use crate::{Error, LockAddress, wire};
+use dlock_core::{ResourceId, SessionId, Token};
+use dlock_proto::v1;
+use dlock_proto::v1::admin_service_client::AdminServiceClient;
 use std::sync::Arc;
 
 /// Takes locks from their holders and ends sessions; made by [`Client::admin`](crate::Client::admin).
@@ -39,8 +41,19 @@ impl AdminClient {
         lock: LockAddress,
         token: Option<Token>,
     ) -> Result<(), Error> {
-        let _ = (name, lock, token);
-        unimplemented!()
+        let resource =
+            ResourceId::new(&self.namespace, name).map_err(|error| Error::invalid("resource", error))?;
+        let request = v1::ForceReleaseRequest {
+            resource: Some(wire::resource_to_proto(&resource)),
+            session_id: lock.session.to_string(),
+            lock_id: lock.lock.0,
+            token: token.map(Token::get),
+        };
+        let call = |channel| {
+            let request = request.clone();
+            async move { AdminServiceClient::new(channel).force_release(request).await }
+        };
+        self.client.call(call).await.map(|v1::ForceReleaseResponse {}| ()).map_err(not_ours)
     }
 
     /// Ends a session: all its locks are free at once, and its client is told.
@@ -48,7 +61,19 @@ impl AdminClient {
     /// # Errors
     /// [`Error::NotFound`] when there is no such session (any more).
     pub async fn end_session(&self, session: SessionId) -> Result<(), Error> {
-        let _ = session;
-        unimplemented!()
+        let request = v1::EndSessionRequest { session_id: session.to_string() };
+        let call = |channel| {
+            let request = request.clone();
+            async move { AdminServiceClient::new(channel).end_session(request).await }
+        };
+        self.client.call(call).await.map(|v1::EndSessionResponse {}| ()).map_err(not_ours)
+    }
+}
+
+/// The session that is over is the one that was named, not this client's.
+fn not_ours(error: Error) -> Error {
+    match error {
+        Error::SessionLost { reason } => Error::NotFound { message: reason.to_string() },
+        error => error,
     }
 }

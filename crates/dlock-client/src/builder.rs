@@ -4,7 +4,7 @@ use crate::client::Inner;
 use crate::connector::{Connector, TcpConnector};
 use crate::driver::thread::Executor;
 use crate::driver::transport::Transport;
-use crate::driver::wire::ClientIdentity;
+use crate::wire::ClientIdentity;
 use crate::{Client, Endpoint, Error};
 use dlock_core::{Namespace, lease};
 use dlock_runtime::Environment;
@@ -125,7 +125,7 @@ impl ClientBuilder {
         self.check()?;
         let endpoints =
             self.endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, _>>()?;
-        let identity = ClientIdentity::new(self.client_name.clone().unwrap_or_else(program_name));
+        let identity = ClientIdentity::new(&self.client_name.clone().unwrap_or_else(program_name));
         let executor = if self.current_runtime { Executor::current() } else { Executor::shared_thread() }?;
         let transport = Arc::new(Transport {
             endpoints,

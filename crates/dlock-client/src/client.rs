@@ -2,18 +2,22 @@
 
 use crate::driver::command::{Command, SessionHandle};
 use crate::driver::transport::Transport;
-use crate::driver::wire::ClientIdentity;
 use crate::session::machine::Settings;
+use crate::wire::ClientIdentity;
 use crate::{AdminClient, ClientBuilder, Error, Health, Lock, QueryClient, SessionEvent, driver};
 use dlock_core::SessionId;
 use dlock_runtime::Environment;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 /// How many session events a consumer may be behind.
 const EVENTS_MAX: usize = 64;
@@ -99,8 +103,14 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Timeout`].
     pub async fn health(&self) -> Result<Health, Error> {
-        self.inner.ensure_open()?;
-        driver::wire::health(&self.inner.transport).await
+        let call = |channel| async move {
+            HealthClient::new(channel).check(HealthCheckRequest { service: String::new() }).await
+        };
+        Ok(match self.inner.call(call).await?.status() {
+            ServingStatus::Serving => Health::Serving,
+            ServingStatus::NotServing => Health::NotServing,
+            ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::Unknown,
+        })
     }
 
     /// Ends the session, which releases all its locks at once; guards that are left are lost with
@@ -171,9 +181,15 @@ impl Inner {
         Ok(session)
     }
 
-    /// # Errors
-    /// [`Error::Closed`].
-    pub(crate) fn ensure_open(&self) -> Result<(), Error> {
-        if matches!(*self.session.lock(), Slot::Closed) { Err(Error::Closed) } else { Ok(()) }
+    /// A call outside of any session; see [`Transport::call`].
+    pub(crate) async fn call<T, F, R>(&self, request: F) -> Result<T, Error>
+    where
+        F: Fn(Channel) -> R,
+        R: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        if matches!(*self.session.lock(), Slot::Closed) {
+            return Err(Error::Closed);
+        }
+        self.transport.call(request).await
     }
 }

@@ -84,6 +84,7 @@ mod query;
 mod session;
 mod view;
 mod wait;
+mod wire;
 
 pub use admin::AdminClient;
 pub use builder::ClientBuilder;

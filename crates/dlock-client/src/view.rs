@@ -1,5 +1,6 @@
 //! What the service shows of its resources, sessions and members.
 
+use crate::LossReason;
 use dlock_core::{Epoch, LockId, MemberId, Mode, ResourceId, SessionId, Token, ValueRead};
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ pub struct SessionInfo {
     pub opened_unix_ms: u64,
     /// Whether it lives.
     pub active: bool,
+    /// Why it ended, where it has.
+    pub ended: Option<LossReason>,
     /// How many locks it holds or waits for, where its home answered.
     pub locks: Option<u64>,
 }
@@ -132,8 +135,18 @@ pub struct ServerInfo {
     pub member: MemberId,
     /// Its version.
     pub version: String,
-    /// The name of its store's kind (`embedded`, `etcd`, …).
-    pub backend: String,
+    /// Where its records live: `embedded`, `etcd`, `redis` or `nats`.
+    pub store: String,
+    /// Where that is, without secrets.
+    pub store_place: String,
+    /// What that store can't promise as it is set up, and the way out.
+    pub caveats: Vec<String>,
+    /// Whether requests are served.
+    pub serving: bool,
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// What is wrong with the store at the moment, for people.
+    pub conditions: Vec<String>,
 }
 
 /// A change of a watched resource.

@@ -1,11 +1,12 @@
 //! The I/O of one link: connecting, calling, and the two halves of the stream.
 
 use crate::driver::transport::Transport;
-use crate::driver::wire;
-use crate::driver::wire::{ClientFrame, ServerFrame};
-use crate::session::machine::{LinkError, LinkId};
-use crate::session::message::Incoming;
+use crate::session::machine::LinkId;
+use crate::session::message::{Incoming, LinkError};
+use crate::wire::{self, Fault};
 use crate::{Endpoint, Error};
+use dlock_proto::v1::lock_service_client::LockServiceClient;
+use dlock_proto::v1::{SessionRequest, SessionResponse};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, ready};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use tonic::{Response, Status, Streaming};
 /// frame takes up many requests.
 const OUTBOUND_FRAMES: usize = 4;
 
+/// The longest message either way. The server's limit for frames is lower.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
 /// What happened on a link.
 pub(crate) enum LinkEvent {
     /// It may be greeted.
@@ -32,8 +36,8 @@ pub(crate) enum LinkEvent {
 
 enum State {
     Connecting(BoxFuture<'static, Result<Channel, Error>>),
-    Calling(BoxFuture<'static, Result<Response<Streaming<ServerFrame>>, Status>>),
-    Open(Box<Streaming<ServerFrame>>),
+    Calling(BoxFuture<'static, Result<Response<Streaming<SessionResponse>>, Status>>),
+    Open(Box<Streaming<SessionResponse>>),
     Gone,
 }
 
@@ -42,7 +46,7 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     endpoint: Endpoint,
     transport: Arc<Transport>,
-    outbound: Option<PollSender<ClientFrame>>,
+    outbound: Option<PollSender<SessionRequest>>,
     /// There was no room for a frame when last looked.
     blocked: bool,
     state: State,
@@ -72,7 +76,7 @@ impl Link {
     }
 
     /// Sends a frame. There must be room.
-    pub(crate) fn send(&mut self, frame: ClientFrame) {
+    pub(crate) fn send(&mut self, frame: SessionRequest) {
         if let Some(outbound) = &mut self.outbound {
             // It fails on a closed stream only, which tells why on its other half.
             let _ = outbound.send_item(frame);
@@ -92,7 +96,7 @@ impl Link {
                 },
                 State::Calling(calling) => match ready!(calling.poll_unpin(cx)) {
                     Ok(response) => self.state = State::Open(Box::new(response.into_inner())),
-                    Err(status) => return self.gone(wire::link_error(status)),
+                    Err(status) => return self.gone(Fault::from(status).into()),
                 },
                 State::Open(inbound) => {
                     return match ready!(inbound.poll_next_unpin(cx)) {
@@ -100,7 +104,7 @@ impl Link {
                             Ok(messages) => Poll::Ready(LinkEvent::Frame(messages)),
                             Err(error) => self.gone(LinkError::Broken(error)),
                         },
-                        Some(Err(status)) => self.gone(wire::link_error(status)),
+                        Some(Err(status)) => self.gone(Fault::from(status).into()),
                         None => {
                             self.gone(LinkError::Broken(Error::unavailable("the server ended the stream")))
                         }
@@ -114,10 +118,10 @@ impl Link {
     fn call(&mut self, channel: Channel) {
         let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES);
         self.outbound = Some(PollSender::new(outbound));
-        let calling = async move {
-            drop((channel, ReceiverStream::new(frames)));
-            Err(Status::unimplemented("the protocol is yet to come"))
-        };
+        let mut client = LockServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let calling = async move { client.session(ReceiverStream::new(frames)).await };
         self.state = State::Calling(Box::pin(calling));
     }
 

@@ -17,7 +17,6 @@ mod link;
 pub(crate) mod thread;
 pub(crate) mod transport;
 mod waiters;
-pub(crate) mod wire;
 
 use crate::driver::cell::SessionCell;
 use crate::driver::command::{Command, SessionHandle};
@@ -25,6 +24,7 @@ use crate::driver::link::{Link, LinkEvent};
 use crate::driver::transport::Transport;
 use crate::driver::waiters::Waiters;
 use crate::session::machine::{Effect, End, LinkId, Machine, Settings};
+use crate::wire::{self, ClientIdentity};
 use crate::{Error, SessionEvent};
 use dlock_core::Timestamp;
 use dlock_runtime::Environment;
@@ -44,7 +44,7 @@ pub(crate) fn start(
     settings: Settings,
     environment: &Environment,
     transport: Arc<Transport>,
-    identity: wire::ClientIdentity,
+    identity: ClientIdentity,
     events: broadcast::Sender<SessionEvent>,
 ) -> SessionHandle {
     let cell = Arc::new(SessionCell::new(environment.clock.clone()));
@@ -69,7 +69,7 @@ pub(crate) fn start(
 struct Driver {
     machine: Machine,
     transport: Arc<Transport>,
-    identity: wire::ClientIdentity,
+    identity: ClientIdentity,
     cell: Arc<SessionCell>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Nobody is left who could command anything.
@@ -215,17 +215,10 @@ impl Driver {
     /// Sends what the machine wants to send, as far as there is room for it.
     fn transmit(&mut self, now: Timestamp, cx: &mut Context<'_>) {
         for link in &mut self.links {
-            while link.poll_room(cx).is_ready() {
-                let mut frame = wire::FrameBuilder::default();
-                while frame.has_room()
-                    && let Some(message) = self.machine.poll_transmit(link.id, now)
-                {
-                    frame.add(message, &self.identity);
-                }
-                match frame.build() {
-                    Some(frame) => link.send(frame),
-                    None => break,
-                }
+            while link.poll_room(cx).is_ready()
+                && let Some(frame) = self.machine.poll_frame(link.id, now)
+            {
+                link.send(wire::encode(frame, &self.identity));
             }
         }
     }

@@ -96,6 +96,7 @@ impl Waiters {
                     self.forget(lock);
                 }
             }
+            Outcome::Absent => self.lost(lock, LossReason::Absent),
             Outcome::Released => {
                 if let Pending::Release(reply) = waiter.take() {
                     let _ = reply.send(Ok(()));

@@ -5,12 +5,12 @@
 //! sent again after a reconnect until it is answered, always with the same lock id, which makes it idempotent: an
 //! acquire never takes a second lock, and a release is never forgotten.
 
-use super::message::{Claim, Grant, Patience, Request, RequestId};
+use super::message::{Claim, Grant, Outgoing, Patience, REQUEST_BYTES_MAX, Request, RequestId};
 use crate::Error;
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, Timestamp, Token};
 use dlock_runtime::Entropy;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// How often an operation that somebody waits for is tried while the service answers that it is unavailable.
@@ -73,6 +73,8 @@ pub(crate) enum Outcome {
     Failed(Error),
     /// The lock is released.
     Released,
+    /// The lock is not recorded (any more).
+    Absent,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,8 @@ enum Goal {
     CancelConversion {
         then: Option<ConvertAsk>,
     },
+    /// Look whether a held lock is recorded.
+    Verify,
     /// Undo the acquire, whatever has become of it.
     Withdraw,
     Release(ValueUpdate),
@@ -92,7 +96,7 @@ impl Goal {
     /// Whether it gives something back: then it must not wait behind requests that wait for just that.
     fn is_urgent(&self) -> bool {
         match self {
-            Goal::Acquire(_) | Goal::Convert(_) => false,
+            Goal::Acquire(_) | Goal::Convert(_) | Goal::Verify => false,
             Goal::CancelConversion { .. } | Goal::Withdraw | Goal::Release(_) => true,
         }
     }
@@ -121,12 +125,19 @@ struct Held {
     token: Token,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    lock: LockId,
+    /// Answered once, also if the lock waits.
+    query: bool,
+}
+
 /// All locks of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     locks: HashMap<LockId, Lock>,
     /// Requests without a final answer on the current link, in the order in which they were sent.
-    in_flight: BTreeMap<RequestId, LockId>,
+    in_flight: BTreeMap<RequestId, InFlight>,
     last_request: u64,
     /// Locks whose operation is to be sent: those that give back, and the others. May name locks that have changed
     /// their mind since.
@@ -220,7 +231,7 @@ impl Locks {
 
     /// Has an acquire asked for once more, a little later, without counting it as a failure.
     pub(crate) fn postpone(&mut self, request: RequestId, now: Timestamp, entropy: &Entropy) {
-        let Some(lock) = self.in_flight.remove(&request) else { return };
+        let Some(InFlight { lock, .. }) = self.in_flight.remove(&request) else { return };
         if let Some(operation) = self.locks.get_mut(&lock).and_then(|state| state.operation.as_mut()) {
             operation.request = None;
             operation.resent = true;
@@ -239,19 +250,20 @@ impl Locks {
 
 /// Sending.
 impl Locks {
-    /// The next requests to be sent: at most `limit`, and never more than leaves `window` without an answer.
+    /// Takes the next requests to be sent: as many as have room in `room_bytes`, and never more than leaves `window`
+    /// without an answer.
     ///
     /// What gives back goes before what asks, and has a part of the window to itself: else a client that fills the
     /// window with requests that wait for its own lock could never let that lock go.
-    pub(crate) fn next_requests(
+    pub(crate) fn take_requests(
         &mut self,
         now: Timestamp,
         window: usize,
-        limit: usize,
-    ) -> Vec<(RequestId, Request)> {
+        mut room_bytes: usize,
+        messages: &mut Vec<Outgoing>,
+    ) {
         let reserve = (window / 8).max(1);
-        let mut requests = Vec::new();
-        while requests.len() < limit {
+        while room_bytes >= REQUEST_BYTES_MAX {
             let room = window.saturating_sub(self.in_flight.len());
             let (queue, urgent) = match room {
                 _ if room > 0 && !self.urgent.is_empty() => (&mut self.urgent, true),
@@ -259,9 +271,22 @@ impl Locks {
                 _ => break,
             };
             let Some(lock) = queue.pop_front() else { break };
-            requests.extend(self.send(lock, urgent, now));
+            if let Some((id, request)) = self.send(lock, urgent, now) {
+                room_bytes = room_bytes.saturating_sub(request.bytes());
+                messages.push(Outgoing::Request(id, request));
+            }
         }
-        requests
+    }
+
+    /// A new id.
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    /// The greatest id used.
+    pub(crate) fn last_request(&self) -> RequestId {
+        RequestId(self.last_request)
     }
 
     /// The request for a lock's operation, unless it has changed its mind since it was queued.
@@ -271,10 +296,11 @@ impl Locks {
         if operation.request.is_some() || operation.goal.is_urgent() != urgent {
             return None;
         }
-        self.last_request += 1;
-        let request = RequestId(self.last_request);
+        let request = RequestId(self.last_request + 1);
+        self.last_request = request.0;
         operation.request = Some(request);
-        self.in_flight.insert(request, lock);
+        let query = matches!(operation.goal, Goal::Verify);
+        self.in_flight.insert(request, InFlight { lock, query });
         let resource = state.resource.clone();
         let body = match &operation.goal {
             Goal::Acquire(ask) => Request::Acquire {
@@ -293,14 +319,16 @@ impl Locks {
                 value: ask.value.clone(),
             },
             Goal::CancelConversion { .. } => Request::Cancel { lock, resource, release_if_granted: false },
+            Goal::Verify => Request::Query { lock, resource },
             Goal::Withdraw => Request::Cancel { lock, resource, release_if_granted: true },
             Goal::Release(value) => Request::Release { lock, resource, value: value.clone() },
         };
         Some((request, body))
     }
 
-    /// What a new home must know: all that is held or may be waiting, unless it is on its way out.
-    pub(crate) fn claims(&self) -> Vec<Claim> {
+    /// What a new home should know: all that is held or may be waiting, unless it is on its way out, as far as there is
+    /// room for it. What is left out is found again by later requests, which name its resource.
+    pub(crate) fn claims(&self, mut room_bytes: usize) -> Vec<Claim> {
         let claim = |(lock, state): (&LockId, &Lock)| {
             let operation = state.operation.as_ref();
             match operation.map(|operation| &operation.goal) {
@@ -319,6 +347,13 @@ impl Locks {
         };
         let mut claims: Vec<Claim> = self.locks.iter().filter_map(claim).collect();
         claims.sort_by_key(|claim| claim.lock);
+        let fitting = claims.iter().take_while(|claim| {
+            let left = room_bytes.checked_sub(claim.bytes());
+            room_bytes = left.unwrap_or(0);
+            left.is_some()
+        });
+        let count = fitting.count();
+        claims.truncate(count);
         claims
     }
 
@@ -326,7 +361,7 @@ impl Locks {
     /// what was never sent.
     pub(crate) fn resend_all(&mut self) {
         let (mut urgent, mut asking) = (VecDeque::new(), VecDeque::new());
-        for (request, lock) in std::mem::take(&mut self.in_flight) {
+        for (request, InFlight { lock, .. }) in std::mem::take(&mut self.in_flight) {
             let Some(operation) = self.locks.get_mut(&lock).and_then(|state| state.operation.as_mut()) else {
                 continue;
             };
@@ -339,6 +374,28 @@ impl Locks {
         urgent.append(&mut self.urgent);
         asking.append(&mut self.asking);
         (self.urgent, self.asking) = (urgent, asking);
+    }
+
+    /// A held lock is recorded at the new home. Says so if it is held otherwise than was known: the answer to a
+    /// conversion that somebody gave up was lost.
+    pub(crate) fn confirm(&mut self, lock: LockId, grant: &Grant) -> Option<Outcome> {
+        let state = self.locks.get_mut(&lock).filter(|state| state.operation.is_none())?;
+        let held = state.held.as_mut().filter(|held| held.token != grant.token)?;
+        held.token = grant.token;
+        Some(Outcome::Converted { mode: grant.mode, token: grant.token })
+    }
+
+    /// Asks how the held locks stand of which nothing else is asked and nothing is `known`.
+    pub(crate) fn verify_all_but(&mut self, known: &HashSet<LockId>) {
+        let unknown = |(lock, state): (&LockId, &Lock)| {
+            let asked = state.held.is_some() && state.operation.is_none() && !known.contains(lock);
+            asked.then_some(*lock)
+        };
+        let mut unknown: Vec<LockId> = self.locks.iter().filter_map(unknown).collect();
+        unknown.sort_unstable();
+        for lock in unknown {
+            self.set_goal(lock, Goal::Verify);
+        }
     }
 
     /// When the next operation is to be tried again.
@@ -367,11 +424,10 @@ impl Locks {
         now: Timestamp,
         entropy: &Entropy,
     ) -> Option<(LockId, Outcome)> {
-        let lock = if matches!(answer, Answer::Queued { .. }) {
-            *self.in_flight.get(&request)?
-        } else {
-            self.in_flight.remove(&request)?
-        };
+        let InFlight { lock, query } = *self.in_flight.get(&request)?;
+        if query || !matches!(answer, Answer::Queued { .. }) {
+            self.in_flight.remove(&request);
+        }
         let state = self.locks.get_mut(&lock)?;
         let operation = state.operation.as_mut()?;
         if operation.request != Some(request) {
@@ -392,6 +448,10 @@ impl Locks {
         let outcome = match (&mut operation.goal, answer) {
             (Goal::Acquire(_) | Goal::Convert(_), Answer::Queued { ahead }) => {
                 Some(Outcome::Queued { ahead })
+            }
+            (Goal::Verify, Answer::Queued { .. }) => {
+                state.operation = None;
+                None
             }
             (_, Answer::Queued { .. }) => None,
             (Goal::Acquire(_) | Goal::Convert(_), Answer::Granted(grant)) => {
@@ -431,6 +491,14 @@ impl Locks {
                 if let Some(ask) = then {
                     self.set_goal(lock, Goal::Convert(ask));
                 }
+                self.answer_superseded(lock, answer).map(|(_, outcome)| outcome)
+            }
+            (Goal::Verify, Answer::Failed(Error::NotFound { .. })) => {
+                self.locks.remove(&lock);
+                Some(Outcome::Absent)
+            }
+            (Goal::Verify, answer) => {
+                state.operation = None;
                 self.answer_superseded(lock, answer).map(|(_, outcome)| outcome)
             }
             (Goal::Withdraw, _) => {
@@ -478,9 +546,14 @@ impl Locks {
 
     /// Whether the request is an acquire that somebody waits for.
     pub(crate) fn is_acquire(&self, request: RequestId) -> bool {
-        let operation =
-            self.in_flight.get(&request).and_then(|lock| self.locks.get(lock)?.operation.as_ref());
-        operation.is_some_and(|o| o.request == Some(request) && matches!(o.goal, Goal::Acquire(_)))
+        let sent =
+            self.in_flight.get(&request).and_then(|sent| self.locks.get(&sent.lock)?.operation.as_ref());
+        sent.is_some_and(|o| o.request == Some(request) && matches!(o.goal, Goal::Acquire(_)))
+    }
+
+    /// Whether the lock is held, as far as is known.
+    pub(crate) fn is_held(&self, lock: LockId) -> bool {
+        self.locks.get(&lock).is_some_and(|state| state.held.is_some())
     }
 
     /// Whether nothing is held, wanted or on its way out.

@@ -1,8 +1,10 @@
 //! What a session says and hears on its stream, as plain data. The wire's own encoding is in `driver/wire.rs`.
 
-use crate::{Error, LossReason};
+use crate::{Endpoint, Error, LossReason};
 use bytes::Bytes;
+use dlock_core::name::{NAMESPACE_BYTES_MAX, RESOURCE_NAME_BYTES_MAX};
 use dlock_core::resource::ValueUpdate;
+use dlock_core::value::VALUE_BYTES_MAX;
 use dlock_core::{Epoch, LockId, Mode, ResourceId, SessionId, Token, ValueRead};
 use std::time::Duration;
 
@@ -20,7 +22,16 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What the client sends.
+/// What the client sends at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// How many frames of this link have been taken in so far.
+    pub(crate) received: u64,
+    /// In their order.
+    pub(crate) messages: Vec<Outgoing>,
+}
+
+/// What the client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outgoing {
     /// First on a link: a new session.
@@ -36,6 +47,8 @@ pub(crate) enum Outgoing {
         session: SessionId,
         /// Its secret.
         secret: Secret,
+        /// Requests to come have greater ids.
+        last_request: RequestId,
         /// What it believes to hold and to wait for.
         claims: Vec<Claim>,
     },
@@ -46,12 +59,10 @@ pub(crate) enum Outgoing {
         /// Comes back with the acknowledgement.
         nonce: u64,
     },
-    /// Requests, in the order in which they are to be taken.
-    Requests(Vec<(RequestId, Request)>),
-    /// How many frames of this link have been taken in so far: the server may send that many more.
-    Received(u64),
+    /// A request.
+    Request(RequestId, Request),
     /// The session is over.
-    Close,
+    Close(RequestId),
 }
 
 /// A lock that the client believes to hold or to wait for.
@@ -104,6 +115,47 @@ pub(crate) enum Request {
         resource: ResourceId,
         release_if_granted: bool,
     },
+    Query {
+        lock: LockId,
+        resource: ResourceId,
+    },
+}
+
+impl Request {
+    /// How many bytes it has when it is encoded, or somewhat more.
+    pub(crate) fn bytes(&self) -> usize {
+        let (resource, value) = match self {
+            Request::Acquire { resource, .. }
+            | Request::Cancel { resource, .. }
+            | Request::Query { resource, .. } => (resource, None),
+            Request::Convert { resource, value, .. } | Request::Release { resource, value, .. } => {
+                (resource, Some(value))
+            }
+        };
+        let value = match value {
+            Some(ValueUpdate::Write(block)) => block.bytes().len(),
+            Some(ValueUpdate::Keep | ValueUpdate::Invalidate) | None => 0,
+        };
+        name_bytes(resource) + value
+    }
+}
+
+impl Claim {
+    /// How many bytes it has when it is encoded, or somewhat more.
+    pub(crate) fn bytes(&self) -> usize {
+        name_bytes(&self.resource)
+    }
+}
+
+/// What a request has besides names and values.
+const NUMBERS_BYTES_MAX: usize = 96;
+/// The longest request.
+pub(crate) const REQUEST_BYTES_MAX: usize =
+    NUMBERS_BYTES_MAX + NAMESPACE_BYTES_MAX + RESOURCE_NAME_BYTES_MAX + VALUE_BYTES_MAX;
+
+/// What names a resource, and the numbers around it.
+fn name_bytes(resource: &ResourceId) -> usize {
+    NUMBERS_BYTES_MAX + resource.namespace.as_str().len() + resource.name.as_str().len()
 }
 
 /// What the server sends.
@@ -114,9 +166,11 @@ pub(crate) enum Incoming {
     /// The answer to an attach.
     Attached {
         terms: Terms,
-        /// The locks of the claims that are not recorded.
-        absent: Vec<LockId>,
+        /// How the claimed locks stand.
+        claims: Vec<(LockId, ClaimState)>,
     },
+    /// The server won't have the session on this link.
+    Refused(LinkError),
     /// The answer to a heartbeat.
     HeartbeatAck { epoch: Epoch, nonce: u64 },
     /// A request waits, or its place has changed.
@@ -132,13 +186,40 @@ pub(crate) enum Incoming {
     /// A held lock blocks somebody.
     Blocking { lock: LockId, wanted: Mode },
     /// A lock was taken away.
-    Revoked { lock: LockId },
+    Lost { lock: LockId, reason: LossReason },
     /// The session is over.
     Ended { reason: LossReason },
     /// The session is at home elsewhere.
     Detached,
     /// The server is going away.
-    Draining,
+    Draining {
+        /// Other servers.
+        peers: Vec<Endpoint>,
+    },
+}
+
+/// How a claimed lock stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClaimState {
+    /// It is held.
+    Held(Grant),
+    /// It waits, or is held and converting.
+    Queued,
+    /// There is no such lock.
+    Absent,
+    /// Its record could not be read.
+    Unknown,
+}
+
+/// Why a link is gone.
+#[derive(Clone, Debug)]
+pub(crate) enum LinkError {
+    /// It broke, or its server can't serve at the moment.
+    Broken(Error),
+    /// The server said that the session is over.
+    SessionOver(LossReason),
+    /// The server refused in a way that no other server will do otherwise.
+    Refused(Error),
 }
 
 /// What a server grants a session at an open or attach.
@@ -147,10 +228,20 @@ pub(crate) struct Terms {
     pub(crate) epoch: Epoch,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
-    /// How many requests may be without a final answer.
+    pub(crate) limits: Limits,
+    /// How the servers of the service are reached.
+    pub(crate) peers: Vec<Endpoint>,
+}
+
+/// What a session must keep within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Requests without a final answer; waiting ones count.
     pub(crate) requests_in_flight_max: usize,
-    /// How other servers of the service are reached.
-    pub(crate) peers: Vec<crate::Endpoint>,
+    /// The length of a frame.
+    pub(crate) frame_bytes_max: usize,
+    /// Frames that the server sends before it wants to know that they were taken in.
+    pub(crate) unread_frames_max: u64,
 }
 
 /// A lock as it was granted.

@@ -75,10 +75,17 @@ impl Route {
         self.not_before = self.not_before.max(now + entropy.between(Duration::ZERO, PAUSE));
     }
 
-    /// An attempt succeeded, and these servers are there, too.
-    pub(crate) fn succeeded(&mut self, peers: Vec<Endpoint>) {
+    /// An attempt succeeded.
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
         self.not_before = Timestamp(0);
+    }
+
+    /// These servers are there, too. They replace those learnt before.
+    pub(crate) fn learn(&mut self, peers: Vec<Endpoint>) {
+        if peers.is_empty() {
+            return;
+        }
         self.endpoints.truncate(self.configured);
         for peer in peers.into_iter().take(PEERS_MAX) {
             if !self.endpoints.contains(&peer) {
@@ -107,7 +114,7 @@ mod tests {
         let mut route = Route::new(endpoints(&["a", "b"]), 1, Duration::from_secs(10));
         let next = |route: &mut Route| route.take().unwrap().host().to_owned();
         assert_eq!([next(&mut route), next(&mut route)], ["b", "a"]);
-        route.succeeded(endpoints(&["a", "c"]));
+        route.learn(endpoints(&["a", "c"]));
         assert_eq!([next(&mut route), next(&mut route), next(&mut route)], ["b", "c", "a"]);
     }
 

@@ -14,7 +14,7 @@ mod transitions;
 mod tests;
 
 use super::locks::{AcquireAsk, Answer, ConvertAsk, Locks, Outcome};
-use super::message::{Incoming, Outgoing, RequestId, Secret, Terms};
+use super::message::{ClaimState, Frame, Incoming, Limits, LinkError, Outgoing, RequestId, Secret, Terms};
 use super::route::Route;
 use crate::{Endpoint, Error, LossReason, SessionEvent};
 use dlock_core::lease::ClientLease;
@@ -24,10 +24,10 @@ use dlock_runtime::Entropy;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How many requests one frame carries: with the longest names it stays far below the largest message.
-const REQUESTS_PER_FRAME_MAX: usize = 512;
-/// How many frames are taken in before the server is told so, unless there is something to send anyway.
-const FRAMES_PER_CREDIT: u64 = 32;
+/// How many bytes a frame carries besides what it says.
+const FRAME_OVERHEAD_BYTES: usize = 256;
+/// The server is told of the frames taken in when they are this part of what it sends ahead.
+const CREDIT_PART: u64 = 4;
 /// How long after the session must have expired a client goes on looking for a server that knows better.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
@@ -82,17 +82,6 @@ pub(crate) enum End {
     Closed { confirmed: bool },
 }
 
-/// Why a link is gone.
-#[derive(Clone, Debug)]
-pub(crate) enum LinkError {
-    /// It broke, or its server can't serve at the moment.
-    Broken(Error),
-    /// The server said that the session is over.
-    SessionOver(LossReason),
-    /// The server refused in a way that no other server will do otherwise.
-    Refused(Error),
-}
-
 #[derive(Debug)]
 struct Identity {
     session: SessionId,
@@ -135,7 +124,7 @@ pub(crate) struct Machine {
     identity: Option<Identity>,
     lease: Option<ClientLease>,
     lock_delay: Duration,
-    requests_in_flight_max: usize,
+    limits: Limits,
     links: u64,
     current: Option<Current>,
     attempt: Option<Attempt>,
@@ -163,7 +152,7 @@ impl Machine {
             identity: None,
             lease: None,
             lock_delay: Duration::ZERO,
-            requests_in_flight_max: 0,
+            limits: Limits { requests_in_flight_max: 0, frame_bytes_max: 0, unread_frames_max: 0 },
             links: 0,
             current: None,
             attempt: None,
@@ -249,11 +238,9 @@ impl Machine {
                     self.event(|session| SessionEvent::Connected { session, endpoint });
                 }
             }
-            Incoming::Attached { terms, absent } if attempt && self.identity.is_some() => {
-                for lock in absent {
-                    self.lose_lock(lock, LossReason::Absent);
-                }
+            Incoming::Attached { terms, claims } if attempt && self.identity.is_some() => {
                 if let Some(endpoint) = self.adopt(link, terms, now) {
+                    self.settle_claims(claims);
                     self.event(|session| SessionEvent::Reattached { session, endpoint });
                 }
             }
@@ -268,7 +255,11 @@ impl Machine {
             Incoming::Detached => {
                 self.drop_link(link, Error::unavailable("the session was attached elsewhere"), now);
             }
-            Incoming::Draining => self.draining = true,
+            Incoming::Refused(error) => self.handle_disconnected(link, error, now),
+            Incoming::Draining { peers } => {
+                self.draining = true;
+                self.route.learn(peers);
+            }
             Incoming::HeartbeatAck { epoch, nonce } => self.handle_heartbeat_ack(epoch, nonce, now),
             Incoming::Queued { request, ahead } => self.answer(request, Answer::Queued { ahead }, now),
             Incoming::Granted { request, .. } if self.jeopardy && self.locks.is_acquire(request) => {
@@ -280,7 +271,7 @@ impl Machine {
             Incoming::Cancelled { request } => self.answer(request, Answer::Cancelled, now),
             Incoming::Failed { request, error } => self.answer(request, Answer::Failed(error), now),
             Incoming::Blocking { lock, wanted } => self.effects.push_back(Effect::Blocking { lock, wanted }),
-            Incoming::Revoked { lock } => self.lose_lock(lock, LossReason::Revoked),
+            Incoming::Lost { lock, reason } => self.lose_lock(lock, reason),
         }
     }
 
@@ -330,37 +321,39 @@ impl Machine {
 
 /// Outputs.
 impl Machine {
-    /// The next message for a link that has room for one.
-    pub(crate) fn poll_transmit(&mut self, link: LinkId, now: Timestamp) -> Option<Outgoing> {
+    /// The next frame for a link that has room for one.
+    pub(crate) fn poll_frame(&mut self, link: LinkId, now: Timestamp) -> Option<Frame> {
         if self.finished {
             return None;
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.link == link) {
-            return self.poll_greeting(now);
+            return self.poll_greeting(now).map(|greeting| Frame { received: 0, messages: vec![greeting] });
         }
-        let moving = self.attempt.as_ref().is_some_and(|a| matches!(a.state, AttemptState::Greeted(_)));
-        let current = self.current.as_mut().filter(|current| current.link == link)?;
+        let current = self.current.as_ref().filter(|current| current.link == link)?;
+        let credit = (self.limits.unread_frames_max / CREDIT_PART).max(1);
+        let owes_credit = current.received - current.acknowledged >= credit;
+        let mut messages = Vec::new();
         if self.heartbeat_due
             && let Some(lease) = &mut self.lease
         {
             self.heartbeat_due = false;
-            return Some(Outgoing::Heartbeat { epoch: lease.epoch(), nonce: lease.heartbeat_sent(now) });
+            messages.push(Outgoing::Heartbeat { epoch: lease.epoch(), nonce: lease.heartbeat_sent(now) });
         }
-        if !moving {
-            let requests = self.locks.next_requests(now, self.requests_in_flight_max, REQUESTS_PER_FRAME_MAX);
-            if !requests.is_empty() {
-                return Some(Outgoing::Requests(requests));
-            }
+        // While a greeting is unanswered the session may be at home elsewhere.
+        if !self.attempt.as_ref().is_some_and(|attempt| matches!(attempt.state, AttemptState::Greeted(_))) {
+            let room = self.limits.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES);
+            self.locks.take_requests(now, self.limits.requests_in_flight_max, room, &mut messages);
             if self.closing.is_some() && !self.close_sent && self.locks.is_empty() {
                 self.close_sent = true;
-                return Some(Outgoing::Close);
+                messages.push(Outgoing::Close(self.locks.next_request()));
             }
         }
-        if current.received - current.acknowledged >= FRAMES_PER_CREDIT {
-            current.acknowledged = current.received;
-            return Some(Outgoing::Received(current.received));
+        if messages.is_empty() && !owes_credit {
+            return None;
         }
-        None
+        let current = self.current.as_mut()?;
+        current.acknowledged = current.received;
+        Some(Frame { received: current.received, messages })
     }
 
     /// The next effect.

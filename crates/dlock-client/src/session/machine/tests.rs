@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::session::locks::WaitUntil;
-use crate::session::message::{Claim, Grant, Patience, Request, Secret};
+use crate::session::message::{Claim, Grant, Patience, Request};
 use dlock_core::{ResourceId, Token};
 
 const TTL: Duration = Duration::from_secs(10);
@@ -82,16 +82,18 @@ impl Bench {
     }
 
     fn send(&mut self, link: LinkId) -> Vec<Outgoing> {
-        std::iter::from_fn(|| self.machine.poll_transmit(link, self.now)).collect()
+        std::iter::from_fn(|| self.machine.poll_frame(link, self.now))
+            .flat_map(|frame| frame.messages)
+            .collect()
     }
 
     /// What is sent apart from heartbeats.
     fn requests(&mut self, link: LinkId) -> Vec<(RequestId, Request)> {
         self.send(link)
             .into_iter()
-            .flat_map(|message| match message {
-                Outgoing::Requests(requests) => requests,
-                _ => Vec::new(),
+            .filter_map(|message| match message {
+                Outgoing::Request(id, request) => Some((id, request)),
+                _ => None,
             })
             .collect()
     }
@@ -113,7 +115,12 @@ impl Bench {
             panic!("no attach");
         };
         let claims = claims.clone();
-        self.receive(link, Incoming::Attached { terms: terms(epoch, 100), absent: vec![] });
+        let stands = |claim: &Claim| match claim.token {
+            Some(token) => (claim.lock, ClaimState::Held(grant(token.get()))),
+            None => (claim.lock, ClaimState::Queued),
+        };
+        let stand = claims.iter().map(stands).collect();
+        self.receive(link, Incoming::Attached { terms: terms(epoch, 100), claims: stand });
         (link, claims)
     }
 
@@ -146,7 +153,8 @@ fn secret() -> Secret {
 }
 
 fn terms(epoch: u64, requests_in_flight_max: usize) -> Terms {
-    Terms { epoch: Epoch(epoch), ttl: TTL, lock_delay: Duration::ZERO, requests_in_flight_max, peers: vec![] }
+    let limits = Limits { requests_in_flight_max, frame_bytes_max: 16 * 1024, unread_frames_max: 8 };
+    Terms { epoch: Epoch(epoch), ttl: TTL, lock_delay: Duration::ZERO, limits, peers: vec![] }
 }
 
 fn resource(lock: u64) -> ResourceId {
@@ -201,10 +209,10 @@ mod opening {
         );
         assert_eq!(
             bench.send(link),
-            [Outgoing::Requests(vec![
-                (RequestId(1), acquire_request(1, Patience::Forever)),
-                (RequestId(2), acquire_request(2, Patience::Try)),
-            ])]
+            [
+                Outgoing::Request(RequestId(1), acquire_request(1, Patience::Forever)),
+                Outgoing::Request(RequestId(2), acquire_request(2, Patience::Try)),
+            ]
         );
     }
 
@@ -296,7 +304,7 @@ mod lease {
         let (link, endpoint) = bench.connect();
         assert_eq!((link, endpoint.as_str()), (SECOND, "b"));
         assert!(matches!(bench.send(SECOND)[..], [Outgoing::Attach { .. }]));
-        bench.receive(SECOND, Incoming::Attached { terms: terms(2, 100), absent: vec![] });
+        bench.receive(SECOND, Incoming::Attached { terms: terms(2, 100), claims: vec![] });
         assert!(matches!(
             bench.effects()[..],
             [
@@ -441,14 +449,41 @@ mod requests {
     }
 
     #[test]
-    fn frames_taken_in_are_acknowledged_now_and_then() {
+    fn frames_taken_in_are_acknowledged_before_the_server_stops_sending() {
         let mut bench = Bench::opened(&["a"]);
-        for _ in 1..FRAMES_PER_CREDIT {
-            assert_eq!(bench.send(LINK), []);
-            bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+        bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+        let credit = Frame { received: 2, messages: vec![] };
+        assert_eq!(
+            bench.machine.poll_frame(LINK, bench.now),
+            Some(credit),
+            "a quarter of 8, with the opening"
+        );
+        assert_eq!(bench.machine.poll_frame(LINK, bench.now), None);
+        bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+        assert_eq!(bench.machine.poll_frame(LINK, bench.now), None);
+        bench.acquire(1);
+        let frame = bench.machine.poll_frame(LINK, bench.now).expect("the acquire");
+        assert_eq!((frame.received, frame.messages.len()), (3, 1), "it goes along with what is sent anyway");
+    }
+
+    #[test]
+    fn a_frame_is_never_longer_than_the_server_takes() {
+        let mut bench = Bench::opened(&["a"]);
+        (1..=87).for_each(|lock| bench.acquire(lock));
+        let mut requests = 0;
+        while let Some(frame) = bench.machine.poll_frame(LINK, bench.now) {
+            let bytes: usize = frame
+                .messages
+                .iter()
+                .map(|message| match message {
+                    Outgoing::Request(_, request) => request.bytes(),
+                    other => panic!("{other:?}"),
+                })
+                .sum();
+            assert!(bytes + FRAME_OVERHEAD_BYTES <= 16 * 1024);
+            requests += frame.messages.len();
         }
-        assert_eq!(bench.send(LINK), [Outgoing::Received(FRAMES_PER_CREDIT)]);
-        assert_eq!(bench.send(LINK), []);
+        assert_eq!(requests, 87);
     }
 
     #[test]
@@ -485,7 +520,7 @@ mod requests {
     fn a_lost_lock_is_told_and_gone() {
         let mut bench = Bench::opened(&["a"]);
         bench.hold(LINK, 1);
-        bench.receive(LINK, Incoming::Revoked { lock: LockId(1) });
+        bench.receive(LINK, Incoming::Lost { lock: LockId(1), reason: LossReason::Revoked });
         assert!(matches!(bench.effects()[..], [Effect::Lost { reason: LossReason::Revoked, .. }]));
         assert!(!bench.machine.release(LockId(1), ValueUpdate::Keep));
     }
@@ -620,7 +655,10 @@ mod reconnecting {
         bench.pass(ms(100));
         let (link, _) = bench.connect();
         bench.send(link);
-        bench.receive(link, Incoming::Attached { terms: terms(2, 100), absent: vec![LockId(1)] });
+        bench.receive(
+            link,
+            Incoming::Attached { terms: terms(2, 100), claims: vec![(LockId(1), ClaimState::Absent)] },
+        );
         assert!(
             bench
                 .effects()
@@ -630,9 +668,45 @@ mod reconnecting {
     }
 
     #[test]
+    fn a_held_lock_that_the_new_home_says_nothing_of_is_asked_for() {
+        let mut bench = Bench::opened(&["a"]);
+        (1..=3).for_each(|lock| bench.hold(LINK, lock));
+        bench.break_link(LINK);
+        bench.pass(ms(100));
+        let (link, _) = bench.connect();
+        bench.send(link);
+        let claims = vec![(LockId(1), ClaimState::Held(grant(1))), (LockId(2), ClaimState::Unknown)];
+        bench.receive(link, Incoming::Attached { terms: terms(2, 100), claims });
+        bench.effects();
+        let query = |lock| Request::Query { lock: LockId(lock), resource: resource(lock) };
+        assert_eq!(bench.requests(link), [(RequestId(4), query(2)), (RequestId(5), query(3))]);
+        bench.receive(link, Incoming::Granted { request: RequestId(4), grant: grant(2) });
+        bench.receive(link, Incoming::Failed { request: RequestId(5), error: not_found() });
+        assert!(matches!(
+            bench.effects()[..],
+            [
+                Effect::Outcome { lock: LockId(2), outcome: Outcome::Converted { .. } },
+                Effect::Lost { lock: LockId(3), reason: LossReason::Absent }
+            ]
+        ));
+    }
+
+    #[test]
+    fn what_has_no_room_among_the_claims_is_found_again_later() {
+        let mut bench = Bench::opened(&["a"]);
+        (1..=200).for_each(|lock| bench.hold(LINK, lock));
+        bench.break_link(LINK);
+        let (link, claims) = bench.reattach(2);
+        assert!((1..200).contains(&claims.len()), "{}", claims.len());
+        let bytes: usize = claims.iter().map(Claim::bytes).sum();
+        assert!(bytes + FRAME_OVERHEAD_BYTES <= 16 * 1024);
+        assert_eq!(bench.requests(link).len(), 200 - claims.len());
+    }
+
+    #[test]
     fn a_server_that_goes_away_is_left_for_another_one_and_used_until_then() {
         let mut bench = Bench::opened(&["a", "b"]);
-        bench.receive(LINK, Incoming::Draining);
+        bench.receive(LINK, Incoming::Draining { peers: vec![] });
         let (link, endpoint) = bench.connect();
         assert_eq!(endpoint, "b");
         bench.acquire(1);
@@ -640,7 +714,7 @@ mod reconnecting {
         assert!(matches!(bench.send(link)[..], [Outgoing::Attach { .. }]));
         bench.acquire(2);
         assert_eq!(bench.requests(LINK), [], "the session may be elsewhere by now");
-        bench.receive(link, Incoming::Attached { terms: terms(2, 100), absent: vec![] });
+        bench.receive(link, Incoming::Attached { terms: terms(2, 100), claims: vec![] });
         assert!(matches!(bench.effects()[..], [Effect::Disconnect { link: LINK }, ..]));
         assert_eq!(bench.requests(link).len(), 2);
     }
@@ -684,9 +758,9 @@ mod closing {
         let mut bench = Bench::opened(&["a"]);
         bench.hold(LINK, 1);
         bench.machine.close(bench.now);
-        assert_eq!(bench.send(LINK), [Outgoing::Requests(vec![(RequestId(2), release_request(1))])]);
+        assert_eq!(bench.send(LINK), [Outgoing::Request(RequestId(2), release_request(1))]);
         bench.receive(LINK, Incoming::Released { request: RequestId(2) });
-        assert_eq!(bench.send(LINK), [Outgoing::Close]);
+        assert_eq!(bench.send(LINK), [Outgoing::Close(RequestId(3))]);
         assert_eq!(bench.send(LINK), []);
         bench.receive(LINK, Incoming::Ended { reason: LossReason::Closed });
         assert!(matches!(bench.effects()[..], [.., Effect::Finished(End::Closed { confirmed: true })]));

@@ -1,6 +1,7 @@
 //! What the inputs of a [`Machine`] do to it.
 
 use super::*;
+use std::collections::HashSet;
 
 /// The least time that an attempt to attach gets, however short the session's time to live.
 const ATTACH_TIMEOUT_MIN: Duration = Duration::from_millis(250);
@@ -46,7 +47,8 @@ impl Machine {
             Some(identity) => Outgoing::Attach {
                 session: identity.session,
                 secret: identity.secret.clone(),
-                claims: self.locks.claims(),
+                last_request: self.locks.last_request(),
+                claims: self.locks.claims(self.limits.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES)),
             },
         })
     }
@@ -67,9 +69,10 @@ impl Machine {
         self.draining = false;
         self.heartbeat_due = false;
         self.close_sent = false;
-        self.requests_in_flight_max = terms.requests_in_flight_max;
+        self.limits = terms.limits;
         self.locks.resend_all();
-        self.route.succeeded(terms.peers);
+        self.route.succeeded();
+        self.route.learn(terms.peers);
         self.lock_delay = terms.lock_delay;
         match &mut self.lease {
             None => self.lease = Some(ClientLease::new(terms.ttl, terms.epoch, sent)),
@@ -163,7 +166,36 @@ impl Machine {
 impl Machine {
     pub(super) fn answer(&mut self, request: RequestId, answer: Answer, now: Timestamp) {
         if let Some((lock, outcome)) = self.locks.answer(request, answer, now, &self.entropy) {
-            self.effects.push_back(Effect::Outcome { lock, outcome });
+            self.effects.push_back(match outcome {
+                Outcome::Absent => Effect::Lost { lock, reason: LossReason::Absent },
+                outcome => Effect::Outcome { lock, outcome },
+            });
+        }
+    }
+
+    /// How the claimed locks stand at the new home. What it does not say of a held lock is asked for.
+    pub(super) fn settle_claims(&mut self, claims: Vec<(LockId, ClaimState)>) {
+        let mut known = HashSet::with_capacity(claims.len());
+        for (lock, state) in claims {
+            match state {
+                ClaimState::Held(grant) => {
+                    if let Some(outcome) = self.locks.confirm(lock, &grant) {
+                        self.effects.push_back(Effect::Outcome { lock, outcome });
+                    }
+                }
+                ClaimState::Absent => self.lose_claimed(lock),
+                ClaimState::Queued => {}
+                ClaimState::Unknown => continue,
+            }
+            known.insert(lock);
+        }
+        self.locks.verify_all_but(&known);
+    }
+
+    /// A claimed lock is not recorded. An acquire without an answer may never have arrived: it is sent again anyway.
+    fn lose_claimed(&mut self, lock: LockId) {
+        if self.locks.is_held(lock) {
+            self.lose_lock(lock, LossReason::Absent);
         }
     }
 
