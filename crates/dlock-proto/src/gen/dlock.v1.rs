@@ -118,7 +118,9 @@ pub struct Failure {
     /// What is wrong, for a program.
     #[prost(enumeration = "ErrorReason", tag = "3")]
     pub reason: i32,
-    /// More of it by name, such as "limit", "mode" or "token".
+    /// More of it by name: "limit" (QUEUE_FULL, TOO_MANY\_\*), "mode" (NOT_COVERED and LOCK_ID_IN_USE: held;
+    /// CONVERSION_PENDING: waited for; as "NL" to "EX"), "token" (TOKEN_MISMATCH: the current one), "resource"
+    /// (LOCK_ID_IN_USE: the other one), "end_reason" (SESSION_ENDED: "EXPIRED", "CLOSED" or "REVOKED").
     #[prost(map = "string, string", tag = "4")]
     pub metadata: ::std::collections::HashMap<
         ::prost::alloc::string::String,
