@@ -53,7 +53,7 @@ pub(crate) struct Shards {
 impl Shards {
     pub(crate) fn new(count: usize) -> Shards {
         let shards = (0..count.max(1)).map(|_| Mutex::default()).collect();
-        Shards { shards, hasher: foldhash::fast::FixedState::with_seed(0x646c_6f63_6b) }
+        Shards { shards, hasher: foldhash::fast::FixedState::with_seed(0x0064_6c6f_636b) }
     }
 
     /// The shard of a resource, locked.

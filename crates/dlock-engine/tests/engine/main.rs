@@ -1,4 +1,5 @@
 //! The engine over the store in memory, under paused time.
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod locks;
 mod many_servers;
