@@ -40,7 +40,9 @@ enum Chore {
 fn main() -> Result<()> {
     let Arguments { chore } = Arguments::parse();
     let sh = Shell::new()?;
-    sh.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    // Cargo says at run time which checkout this is: several may share one target directory, and so this program.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    sh.change_dir(Path::new(&package).join(".."));
     match chore {
         Chore::Codegen { check: false } => codegen::write(&sh),
         Chore::Codegen { check: true } => codegen::check(&sh),
