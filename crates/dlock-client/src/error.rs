@@ -119,6 +119,12 @@ pub enum Error {
         /// The service's words.
         message: String,
     },
+    /// A stored record can't be read: damaged, or written by a newer release.
+    #[error("a stored record can't be read: {message}")]
+    Unreadable {
+        /// The service's words.
+        message: String,
+    },
     /// The service failed, or answered what the protocol does not allow. A bug, here or there.
     #[error("protocol error: {message}")]
     Protocol {

@@ -8,6 +8,7 @@ use crate::session::message::{
 };
 use crate::{Error, LossReason};
 use dlock_core::resource::ValueUpdate;
+use dlock_core::session::CLIENT_TEXT_BYTES_MAX;
 use dlock_core::{Epoch, LockId, ResourceId};
 use dlock_proto::v1::client_message::Body as Said;
 use dlock_proto::v1::server_message::Body as Heard;
@@ -18,8 +19,6 @@ use std::time::Duration;
 /// What is kept within where a server states no limit.
 const LIMITS_UNSTATED: Limits =
     Limits { requests_in_flight_max: 1024, frame_bytes_max: 64 * 1024, unread_frames_max: 16 };
-/// The longest text about a client, in bytes.
-const CLIENT_TEXT_BYTES_MAX: usize = 256;
 
 /// Who the client says it is.
 #[derive(Clone, Debug)]
@@ -40,9 +39,12 @@ impl ClientIdentity {
 
 /// The text without control characters, cut to what is allowed.
 fn presentable(text: &str) -> String {
-    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
-    text.truncate(text.floor_char_boundary(CLIENT_TEXT_BYTES_MAX));
-    text
+    let mut bytes = 0;
+    let fits = |c: &char| {
+        bytes += c.len_utf8();
+        bytes <= CLIENT_TEXT_BYTES_MAX
+    };
+    text.chars().filter(|c| !c.is_control()).take_while(fits).collect()
 }
 
 /// A frame for the wire.

@@ -19,10 +19,7 @@ pub(crate) fn resource_to_proto(resource: &ResourceId) -> v1::Resource {
 
 /// A mode that must be there.
 pub(crate) fn mode(number: i32) -> Result<Mode, Error> {
-    if number == v1::Mode::Unspecified as i32 {
-        return Err(Error::protocol("a mode is missing"));
-    }
-    dlock_proto::mode(number, Mode::Exclusive).map_err(|error| Error::protocol(error.to_string()))
+    dlock_proto::named_mode(number).map_err(|error| Error::protocol(error.to_string()))
 }
 
 /// A token within its bounds.
