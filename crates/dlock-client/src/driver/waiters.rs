@@ -7,7 +7,7 @@ use crate::session::machine::End;
 use crate::session::message::Grant;
 use crate::{Error, LossReason, ReleaseError};
 use dlock_core::{LockId, Mode, ResourceId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -27,9 +27,9 @@ enum Pending {
     Release(ReleaseReply),
 }
 
-/// The callers and guards of one session.
+/// The callers and guards of one session. Ordered, so that a simulation wakes them the same each time.
 #[derive(Default)]
-pub(crate) struct Waiters(HashMap<LockId, Waiter>);
+pub(crate) struct Waiters(BTreeMap<LockId, Waiter>);
 
 impl Waiters {
     /// Somebody waits for a new lock.
@@ -157,7 +157,7 @@ impl Waiters {
 
     /// The session is over.
     pub(crate) fn finish(&mut self, end: &End) {
-        for (_, mut waiter) in self.0.drain() {
+        for mut waiter in std::mem::take(&mut self.0).into_values() {
             match end {
                 End::OpenFailed(error) => waiter.fail(error.clone()),
                 End::Closed { .. } if matches!(waiter.pending, Pending::Release(_)) => {
