@@ -13,7 +13,11 @@
 
 pub(crate) mod cell;
 pub(crate) mod command;
+#[cfg(test)]
+mod fake;
 mod link;
+#[cfg(test)]
+mod tests;
 pub(crate) mod thread;
 pub(crate) mod transport;
 mod waiters;
@@ -152,6 +156,8 @@ impl Driver {
     fn take_commands(&mut self, inputs: &mut Inputs, now: Timestamp) {
         for command in inputs.commands.drain(..) {
             match command {
+                // Dropped unanswered, as if it had never arrived.
+                Command::Acquire { .. } if self.machine.is_closing() => {}
                 Command::Acquire { lock, ask, place, reply } => {
                     self.waiters.acquire(lock, ask.resource.clone(), place, reply);
                     self.machine.acquire(lock, ask);
@@ -177,6 +183,7 @@ impl Driver {
                 }
                 Command::Close { reply } => {
                     self.closers.push(reply);
+                    self.waiters.close();
                     self.machine.close(now);
                 }
             }

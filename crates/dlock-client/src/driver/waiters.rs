@@ -155,20 +155,31 @@ impl Waiters {
         }
     }
 
+    /// The session is about to be closed: guards that are left are told before their locks are let go, and only those
+    /// who wait for a release go on waiting.
+    pub(crate) fn close(&mut self) {
+        self.0.retain(|_, waiter| {
+            let releases = matches!(waiter.pending, Pending::Release(_));
+            if !releases {
+                waiter.end(LossReason::Closed, Error::Closed);
+            }
+            releases
+        });
+    }
+
     /// The session is over.
     pub(crate) fn finish(&mut self, end: &End) {
         for mut waiter in std::mem::take(&mut self.0).into_values() {
             match end {
                 End::OpenFailed(error) => waiter.fail(error.clone()),
-                End::Closed { .. } if matches!(waiter.pending, Pending::Release(_)) => {
-                    if let Pending::Release(reply) = waiter.take() {
-                        let _ = reply.send(Ok(()));
+                End::Closed { .. } => match waiter.take() {
+                    Pending::Release(reply) => drop(reply.send(Ok(()))),
+                    pending => {
+                        waiter.pending = pending;
+                        waiter.end(LossReason::Closed, Error::Closed);
                     }
-                }
-                End::Closed { .. } if waiter.cell.is_some() => waiter.lose(LossReason::Closed),
-                End::Closed { .. } => waiter.fail(Error::Closed),
-                End::Lost(reason) if waiter.cell.is_some() => waiter.lose(*reason),
-                End::Lost(reason) => waiter.fail(Error::SessionLost { reason: *reason }),
+                },
+                End::Lost(reason) => waiter.end(*reason, Error::SessionLost { reason: *reason }),
             }
         }
     }
@@ -186,6 +197,11 @@ impl Waiter {
             Pending::Grant(reply) => drop(reply.send(Err(error))),
             Pending::Release(reply) => drop(reply.send(Err(ReleaseError::Refused(error)))),
         }
+    }
+
+    /// The session is over: a lock is lost, and who waits for one gets the error.
+    fn end(&mut self, reason: LossReason, error: Error) {
+        if self.cell.is_some() { self.lose(reason) } else { self.fail(error) }
     }
 
     fn lose(&mut self, reason: LossReason) {

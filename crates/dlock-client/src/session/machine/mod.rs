@@ -193,6 +193,11 @@ impl Machine {
         self.locks.release(lock, value)
     }
 
+    /// Whether the session is on its way to its end: nothing new may be asked for.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// Lets everything go and ends the session. [`Effect::Finished`] follows.
     pub(crate) fn close(&mut self, now: Timestamp) {
         if self.closing.is_some() {
