@@ -14,13 +14,14 @@ pub enum SessionEvent {
         /// Where.
         endpoint: Endpoint,
     },
-    /// The connection broke, or its server fell silent or is going away. Locks are held meanwhile; another server is
-    /// being looked for.
+    /// The connection broke. Locks are held meanwhile; a server is being looked for. (One that fell silent, or is going
+    /// away, is left without a gap: [`SessionEvent::Reattached`] is all there is to see.)
     Disconnected {
         /// The session.
         session: SessionId,
     },
-    /// The session is attached again, to the same server or to another one; it and its locks live.
+    /// The session is attached again, to the same server or to another one, or confirmed again after jeopardy; it and
+    /// its locks live.
     Reattached {
         /// The session.
         session: SessionId,

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+/// How many sessions may end under a request before it gives up.
+const SESSIONS_TRIED_MAX: usize = 3;
+
 /// A place in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -114,13 +117,15 @@ impl Lock {
     }
 
     async fn acquire_before(&mut self, ask: AcquireAsk) -> Result<Guard, Error> {
-        loop {
+        for _ in 0..SESSIONS_TRIED_MAX {
             let session = self.client.session()?;
             // A session that ended before it took the command says nothing: there is a new one, then.
             if let Some(answer) = self.acquire_in(&session, ask.clone()).await {
                 return answer;
             }
         }
+        // The runtime that drives the client is gone.
+        Err(Error::Closed)
     }
 
     async fn acquire_in(&mut self, session: &SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {

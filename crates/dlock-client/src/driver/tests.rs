@@ -68,7 +68,7 @@ async fn places_are_told_to_who_wants_to_know() {
     let fake = Fake::start();
     let client = fake.client().connect().await.unwrap();
     let (sender, mut places) = tokio::sync::mpsc::unbounded_channel();
-    let waiting = client.lock("busy").on_queued(move |place| drop(sender.send(place.ahead))).acquire();
+    let waiting = client.lock("busy").on_queued(move |place| sender.send(place.ahead).unwrap()).acquire();
     tokio::select! {
         place = places.recv() => assert_eq!(place, Some(3)),
         result = waiting => panic!("{result:?}"),
@@ -169,4 +169,21 @@ async fn a_close_without_an_answer_is_bounded() {
     fake.silent.send_replace(true);
     assert!(matches!(client.close().await, Err(Error::Timeout { .. })));
     drop(guard);
+}
+
+#[test]
+fn a_guard_outlives_its_runtime_as_lost() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (client, guard) = runtime.block_on(async {
+        let client = Fake::start().client().connect().await.unwrap();
+        let guard = client.lock("a").acquire().await.unwrap();
+        assert!(guard.is_valid());
+        (client, guard)
+    });
+    drop(runtime);
+    assert_eq!((guard.loss(), guard.is_valid()), (Some(LossReason::Jeopardy), false));
+    let other =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    assert!(matches!(other.block_on(client.lock("b").acquire()), Err(Error::Closed)));
 }

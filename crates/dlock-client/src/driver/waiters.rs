@@ -185,6 +185,14 @@ impl Waiters {
     }
 }
 
+/// Guards that are left when the driver goes without an end (its runtime was shut down) have nobody who keeps their
+/// lease.
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        self.jeopardy();
+    }
+}
+
 impl Waiter {
     fn take(&mut self) -> Pending {
         std::mem::replace(&mut self.pending, Pending::None)
