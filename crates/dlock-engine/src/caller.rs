@@ -107,6 +107,19 @@ impl Caller {
         }
     }
 
+    /// Completes when the session is over for this caller: ended, or attached elsewhere.
+    pub async fn over(&self) {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if self.inner.lock().over.is_some() {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
     fn register(&self, call: Call) -> Result<RequestId, SessionError> {
         let mut inner = self.inner.lock();
         if let Some(over) = &inner.over {

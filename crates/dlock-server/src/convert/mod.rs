@@ -1,0 +1,13 @@
+//! Between the protocol's messages and the engine's types. What comes in is parsed into types that can't be wrong, or
+//! refused with the name of the field.
+
+mod incoming;
+mod outgoing;
+mod views;
+
+pub(crate) use incoming::{
+    acquire, cancel, claims, client_info, convert, hold, lock_id, namespace, query, release, resource, secret,
+    session_id, terms, token,
+};
+pub(crate) use outgoing::{blocking, claim_result, event, granted, queued, session_terms};
+pub(crate) use views::{member_info, resource_event, resource_info, session_info};

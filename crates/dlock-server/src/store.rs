@@ -1,0 +1,31 @@
+//! The store that the configuration names. A backend is wired in here, and nowhere else.
+
+use crate::config::StoreConfig;
+use dlock_backend_embedded::{EmbeddedStore, OpenError};
+use dlock_store::Store;
+use std::sync::Arc;
+
+/// Why the store can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreOpenError {
+    /// The data directory can't be opened.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// This build can't use that store.
+    #[error("this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)")]
+    NotBuilt {
+        /// Which one.
+        backend: &'static str,
+    },
+}
+
+/// Opens the store.
+pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreOpenError> {
+    match config {
+        StoreConfig::Memory => Ok(Arc::new(EmbeddedStore::in_memory())),
+        StoreConfig::Directory(directory) => Ok(Arc::new(EmbeddedStore::open(directory)?)),
+        StoreConfig::Etcd(_) => Err(StoreOpenError::NotBuilt { backend: "etcd" }),
+        StoreConfig::Redis(_) => Err(StoreOpenError::NotBuilt { backend: "redis" }),
+        StoreConfig::Nats(_) => Err(StoreOpenError::NotBuilt { backend: "jetstream" }),
+    }
+}
