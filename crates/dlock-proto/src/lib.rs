@@ -32,3 +32,10 @@ pub mod v1 {
 pub mod v1alpha1 {
     include!("gen/dlock.rs");
 }
+
+/// `grpc.health.v1`, the gRPC health checking protocol, with its newer `List`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+pub mod health {
+    include!("gen/grpc.health.v1.rs");
+}

@@ -36,7 +36,8 @@ impl Fault {
 
     /// A client that doesn't read what it is sent.
     pub(crate) fn slow_reader() -> Fault {
-        let message = "the client does not read its messages: resume the session on another stream, and read them";
+        let message =
+            "the client does not read its messages: resume the session on another stream, and read them";
         Fault::new(ErrorReason::SlowReader, message)
     }
 
@@ -95,9 +96,13 @@ impl From<RequestError> for Fault {
             RequestError::WaitTimeout => fault(ErrorReason::WaitTimeout),
             RequestError::Session(error) => Fault::from(error.clone()),
             RequestError::StoreUnavailable { .. } => fault(ErrorReason::StoreUnavailable).worth_a_retry(),
-            RequestError::TooManyRequests { limit } => fault(ErrorReason::TooManyRequests).with("limit", limit),
+            RequestError::TooManyRequests { limit } => {
+                fault(ErrorReason::TooManyRequests).with("limit", limit)
+            }
             RequestError::TooManyLocks { limit } => fault(ErrorReason::TooManyLocks).with("limit", limit),
-            RequestError::LockIdInUse { resource } => fault(ErrorReason::LockIdInUse).with("resource", resource),
+            RequestError::LockIdInUse { resource } => {
+                fault(ErrorReason::LockIdInUse).with("resource", resource)
+            }
             RequestError::Record { .. } => fault(ErrorReason::RecordUnreadable),
             RequestError::Revoked => fault(ErrorReason::Revoked),
         }
@@ -113,7 +118,9 @@ impl From<Refusal> for Fault {
             Refusal::QueueFull { limit } => fault(ErrorReason::QueueFull).with("limit", limit),
             Refusal::NotFound => fault(ErrorReason::LockNotFound),
             Refusal::StillWaiting => fault(ErrorReason::StillWaiting),
-            Refusal::ConversionPending { pending } => fault(ErrorReason::ConversionPending).with("mode", pending),
+            Refusal::ConversionPending { pending } => {
+                fault(ErrorReason::ConversionPending).with("mode", pending)
+            }
             Refusal::LockIdInUse { mode } => fault(ErrorReason::LockIdInUse).with("mode", mode),
             Refusal::NotCovered { held } => fault(ErrorReason::NotCovered).with("mode", held),
             Refusal::ValueNotWritable { held, .. } => fault(ErrorReason::ValueNotWritable).with("mode", held),

@@ -15,12 +15,16 @@ pub async fn serve(
     engine: Engine,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(health)).with_state(engine);
+    let router =
+        Router::new().route("/metrics", get(metrics)).route("/healthz", get(health)).with_state(engine);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 async fn metrics(State(engine): State<Engine>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&engine.statistics(), engine.health().borrow().serving))
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        render(&engine.statistics(), engine.health().borrow().serving),
+    )
 }
 
 async fn health(State(engine): State<Engine>) -> impl IntoResponse {
@@ -34,10 +38,13 @@ async fn health(State(engine): State<Engine>) -> impl IntoResponse {
 }
 
 fn render(statistics: &Statistics, serving: bool) -> String {
-    let Statistics { sessions, resources, grants, releases, waiting, commits, conflicts, expired } = statistics;
+    let Statistics { sessions, resources, grants, releases, waiting, commits, conflicts, expired } =
+        statistics;
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
-        text.push_str(&format!("# HELP dlock_{name} {help}\n# TYPE dlock_{name} {kind}\ndlock_{name} {value}\n"));
+        text.push_str(&format!(
+            "# HELP dlock_{name} {help}\n# TYPE dlock_{name} {kind}\ndlock_{name} {value}\n"
+        ));
     };
     metric("serving", "gauge", "1 if requests are served.", u64::from(serving));
     metric("sessions", "gauge", "Sessions at home here.", *sessions as u64);

@@ -1,11 +1,12 @@
 //! All services on one connection, and their end.
 
-use crate::service::{AdminApi, FirstDlock, LockApi, QueryApi};
+use crate::service::{AdminApi, FirstDlock, HealthApi, LockApi, QueryApi};
 use dlock_engine::Engine;
-use dlock_proto::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME as ADMIN};
-use dlock_proto::v1::lock_service_server::{LockServiceServer, SERVICE_NAME as LOCK};
-use dlock_proto::v1::query_service_server::{QueryServiceServer, SERVICE_NAME as QUERY};
-use dlock_proto::v1alpha1::dlock_server::{DlockServer, SERVICE_NAME as FIRST};
+use dlock_proto::health::health_server::HealthServer;
+use dlock_proto::v1::admin_service_server::AdminServiceServer;
+use dlock_proto::v1::lock_service_server::LockServiceServer;
+use dlock_proto::v1::query_service_server::QueryServiceServer;
+use dlock_proto::v1alpha1::dlock_server::DlockServer;
 use dlock_runtime::Environment;
 use futures::Stream;
 use std::future::Future;
@@ -15,8 +16,6 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpIncoming};
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 
 /// The longest message from a client, in bytes: 4 MiB, as gRPC has it by default.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -33,18 +32,13 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 100_000;
 
 /// All services over an engine: locks, queries, administration, the first dlock's, health and reflection.
-///
-/// Must be called within a tokio runtime; a task that follows the engine's health runs as long as the engine.
 pub fn routes(engine: &Engine, environment: &Environment) -> Routes {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(report_health(engine.clone(), reporter));
     let clock = environment.clock.clone();
     let lock = LockServiceServer::new(LockApi::new(engine.clone(), clock.clone()));
     let query = QueryServiceServer::new(QueryApi(engine.clone()));
     let admin = AdminServiceServer::new(AdminApi(engine.clone()));
     let first = DlockServer::new(FirstDlock { engine: engine.clone(), clock });
-    let mut routes = Routes::new(health);
-    routes = routes
+    let routes = Routes::new(HealthServer::new(HealthApi(engine.health())))
         .add_service(lock.max_decoding_message_size(FRAME_BYTES_MAX))
         .add_service(query.max_decoding_message_size(FRAME_BYTES_MAX))
         .add_service(admin.max_decoding_message_size(FRAME_BYTES_MAX))
@@ -52,29 +46,12 @@ pub fn routes(engine: &Engine, environment: &Environment) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(dlock_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is off");
             routes
-        }
-    }
-}
-
-/// Says of every service, and of the server as a whole (""), whether the engine serves.
-async fn report_health(engine: Engine, reporter: HealthReporter) {
-    let mut health = engine.health();
-    drop(engine); // the engine's end must not wait for this
-    loop {
-        let status =
-            if health.borrow_and_update().serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", LOCK, QUERY, ADMIN, FIRST] {
-            reporter.set_service_status(service, status).await;
-        }
-        if health.changed().await.is_err() {
-            return;
         }
     }
 }

@@ -12,7 +12,9 @@ pub enum StoreOpenError {
     #[error(transparent)]
     Embedded(#[from] OpenError),
     /// This build can't use that store.
-    #[error("this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)")]
+    #[error(
+        "this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)"
+    )]
     NotBuilt {
         /// Which one.
         backend: &'static str,

@@ -150,7 +150,11 @@ impl Config {
         let metrics_addr = raw.metrics_addr.as_deref().filter(|text| !text.is_empty());
         let level = raw.log_level.unwrap_or_else(|| "info".to_owned());
         let log_level = EnvFilter::try_new(&level).map_err(|_| {
-            ConfigError::value("log_level", &level, "use error, warn, info, debug or trace, or directives of them")
+            ConfigError::value(
+                "log_level",
+                &level,
+                "use error, warn, info, debug or trace, or directives of them",
+            )
         })?;
         let drain_grace = match raw.drain_grace {
             Some(text) => duration("drain_grace", &text, Duration::ZERO, Duration::from_secs(3600))?,
@@ -187,16 +191,25 @@ impl Config {
 }
 
 fn duration(setting: &str, text: &str, min: Duration, max: Duration) -> Result<Duration, ConfigError> {
-    let parsed = humantime::parse_duration(text)
-        .map_err(|error| ConfigError::value(setting, text, format!("{error}: write a duration such as 500ms, 3s or 2m")))?;
+    let parsed = humantime::parse_duration(text).map_err(|error| {
+        ConfigError::value(setting, text, format!("{error}: write a duration such as 500ms, 3s or 2m"))
+    })?;
     if parsed < min || parsed > max {
-        let why = format!("it must be between {} and {}", humantime::format_duration(min), humantime::format_duration(max));
+        let why = format!(
+            "it must be between {} and {}",
+            humantime::format_duration(min),
+            humantime::format_duration(max)
+        );
         return Err(ConfigError::value(setting, text, why));
     }
     Ok(parsed)
 }
 
-fn positive<T: PartialEq + Default + ToString>(setting: &str, given: Option<T>, default: T) -> Result<T, ConfigError> {
+fn positive<T: PartialEq + Default + ToString>(
+    setting: &str,
+    given: Option<T>,
+    default: T,
+) -> Result<T, ConfigError> {
     match given {
         Some(zero) if zero == T::default() => {
             Err(ConfigError::value(setting, zero.to_string(), "it must be at least 1"))

@@ -110,7 +110,9 @@ impl Raw {
             stores.push(("jetstream", StoreConfig::Nats(NatsConfig { endpoint: endpoint.clone() })));
         }
         if stores.len() > 1 {
-            return Err(ConfigError::ManyStores { stores: stores.into_iter().map(|(name, _)| name).collect() });
+            return Err(ConfigError::ManyStores {
+                stores: stores.into_iter().map(|(name, _)| name).collect(),
+            });
         }
         Ok(stores.pop().map_or(StoreConfig::Memory, |(_, store)| store))
     }
@@ -124,8 +126,10 @@ fn explain(error: &figment::Error) -> String {
     }
     match &error.kind {
         Kind::UnknownField(field, known) => {
-            let section = error.path.iter().take(error.path.len().saturating_sub(1)).cloned().collect::<Vec<_>>();
-            let name = section.iter().map(String::as_str).chain([field.as_str()]).collect::<Vec<_>>().join(".");
+            let section =
+                error.path.iter().take(error.path.len().saturating_sub(1)).cloned().collect::<Vec<_>>();
+            let name =
+                section.iter().map(String::as_str).chain([field.as_str()]).collect::<Vec<_>>().join(".");
             text.push_str(&format!("there is no setting {name:?}"));
             let similar = |known: &&&str| strsim::jaro_winkler(field, known);
             let nearest = known.iter().max_by(|a, b| similar(a).total_cmp(&similar(b)));

@@ -45,7 +45,10 @@ fn the_first_dlocks_files_are_understood() {
     let etcd = store(r#"{"etcd":{"endpoints":["http://127.0.0.1:2379"]}}"#);
     assert_eq!(etcd, StoreConfig::Etcd(EtcdConfig { endpoints: vec!["http://127.0.0.1:2379".into()] }));
     let redis = store(r#"{"redis":{"network":"tcp","addr":"127.0.0.1:6379"}}"#);
-    assert_eq!(redis, StoreConfig::Redis(RedisConfig { network: "tcp".into(), addr: "127.0.0.1:6379".into() }));
+    assert_eq!(
+        redis,
+        StoreConfig::Redis(RedisConfig { network: "tcp".into(), addr: "127.0.0.1:6379".into() })
+    );
     let nats = store(r#"{"jetstream":{"endpoint":"nats://127.0.0.1:4222"}}"#);
     assert_eq!(nats, StoreConfig::Nats(NatsConfig { endpoint: "nats://127.0.0.1:4222".into() }));
 }
@@ -57,7 +60,10 @@ fn wrong_settings_are_named_with_the_way_out() {
         "the configuration test.toml is wrong: there is no setting \"adr\"; did you mean \"addr\"?"
     );
     let unknown = error("[limits]\nwaiters = 3");
-    assert!(unknown.contains("\"limits.waiters\"") && unknown.contains("did you mean \"waiters_max\"?"), "{unknown}");
+    assert!(
+        unknown.contains("\"limits.waiters\"") && unknown.contains("did you mean \"waiters_max\"?"),
+        "{unknown}"
+    );
     assert!(error("addr = 5").contains("addr: "), "{}", error("addr = 5"));
     assert!(error("addr = \"nonsense\"").starts_with("addr is \"nonsense\": "));
     assert!(error("addr = \"udp://127.0.0.1:1\"").contains("tcp4://HOST:PORT"));
@@ -74,12 +80,11 @@ fn wrong_settings_are_named_with_the_way_out() {
 
 #[test]
 fn a_flag_goes_before_the_file() {
-    let file = Raw::parse("addr = \"127.0.0.1:1\"\nlog_level = \"warn\"\n[etcd]\nendpoints=[\"x\"]", false, "f").unwrap();
-    let flags = Flags {
-        addr: Some("127.0.0.1:2".into()),
-        data_dir: Some("/data".into()),
-        ..Flags::default()
-    };
+    let file =
+        Raw::parse("addr = \"127.0.0.1:1\"\nlog_level = \"warn\"\n[etcd]\nendpoints=[\"x\"]", false, "f")
+            .unwrap();
+    let flags =
+        Flags { addr: Some("127.0.0.1:2".into()), data_dir: Some("/data".into()), ..Flags::default() };
     let config = Config::parse(flags.over(file)).unwrap();
     assert_eq!(config.addr.port(), 2);
     assert_eq!(config.store, StoreConfig::Directory("/data".into()));

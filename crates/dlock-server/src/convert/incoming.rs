@@ -18,7 +18,8 @@ pub(crate) fn namespace(text: &str, field: &str) -> Result<Namespace, Fault> {
 }
 
 pub(crate) fn resource(resource: Option<v1::Resource>, at: &str) -> Result<ResourceId, Fault> {
-    let resource = resource.ok_or_else(|| Fault::field(path(at, "resource"), "is missing: name what to lock"))?;
+    let resource =
+        resource.ok_or_else(|| Fault::field(path(at, "resource"), "is missing: name what to lock"))?;
     optional_resource(Some(resource), at).map(|resource| resource.expect("one was given"))
 }
 
@@ -40,7 +41,11 @@ fn mode(number: i32, at: &str) -> Result<Mode, Fault> {
     dlock_proto::mode(number, Mode::Exclusive).map_err(|error| Fault::field(path(at, "mode"), error))
 }
 
-fn duration(duration: Option<prost_types::Duration>, field: String, default: Duration) -> Result<Duration, Fault> {
+fn duration(
+    duration: Option<prost_types::Duration>,
+    field: String,
+    default: Duration,
+) -> Result<Duration, Fault> {
     match duration {
         Some(duration) => dlock_proto::duration(&duration).map_err(|error| Fault::field(field, error)),
         None => Ok(default),
@@ -143,13 +148,17 @@ pub(crate) fn session_id(text: &str, at: &str) -> Result<SessionId, Fault> {
 pub(crate) fn secret(bytes: &[u8], at: &str) -> Result<Secret, Fault> {
     let secret = <[u8; 16]>::try_from(bytes).map_err(|_| {
         let found = bytes.len();
-        Fault::field(path(at, "resume_secret"), format!("has {found} bytes: it is the 16 bytes given at the opening"))
+        Fault::field(
+            path(at, "resume_secret"),
+            format!("has {found} bytes: it is the 16 bytes given at the opening"),
+        )
     });
     secret.map(Secret)
 }
 
 pub(crate) fn token(number: u64, field: &str) -> Result<Token, Fault> {
-    Token::from_u64(number).ok_or_else(|| Fault::field(field, format!("{number} is no token: they are below 2^63")))
+    Token::from_u64(number)
+        .ok_or_else(|| Fault::field(field, format!("{number} is no token: they are below 2^63")))
 }
 
 pub(crate) fn claims(claims: Vec<v1::Claim>, at: &str) -> Result<Vec<Claim>, Fault> {

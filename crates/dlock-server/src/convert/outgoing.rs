@@ -10,7 +10,8 @@ use dlock_proto::v1::{self, claim_result::State};
 use dlock_proto::{duration_to_proto, mode_to_proto};
 
 pub(crate) fn granted(grant: Grant) -> v1::LockGranted {
-    let value = grant.value.map(|value| v1::ValueBlock { data: value.block.into_bytes(), valid: value.valid });
+    let value =
+        grant.value.map(|value| v1::ValueBlock { data: value.block.into_bytes(), valid: value.valid });
     v1::LockGranted {
         lock_id: grant.key.lock.0,
         mode: mode_to_proto(grant.mode) as i32,
@@ -42,8 +43,12 @@ pub(crate) fn event(event: Event) -> v1::ServerMessage {
     let (sequence, body) = match event {
         Event::Queued { request, place } => (request.0, Body::Queued(queued(place))),
         Event::Granted { request, grant } => (request.0, Body::Granted(granted(grant))),
-        Event::Released { request, lock } => (request.0, Body::Released(v1::LockReleased { lock_id: lock.0 })),
-        Event::Cancelled { request, lock } => (request.0, Body::Cancelled(v1::LockCancelled { lock_id: lock.0 })),
+        Event::Released { request, lock } => {
+            (request.0, Body::Released(v1::LockReleased { lock_id: lock.0 }))
+        }
+        Event::Cancelled { request, lock } => {
+            (request.0, Body::Cancelled(v1::LockCancelled { lock_id: lock.0 }))
+        }
         Event::Failed { request, error, .. } => (request.0, Body::Failed(Fault::from(error).into_failure())),
         Event::Blocking { lock, wanted } => (0, Body::Blocking(blocking(lock, wanted))),
         Event::Revoked { lock } => {

@@ -13,7 +13,10 @@ use tonic::Status;
 /// What the call is about to do.
 enum Stage {
     /// The request is under way.
-    Asking(BoxFuture<'static, (OwnSession, Result<Reply, RequestError>)>, std::sync::Arc<dlock_engine::Caller>),
+    Asking(
+        BoxFuture<'static, (OwnSession, Result<Reply, RequestError>)>,
+        std::sync::Arc<dlock_engine::Caller>,
+    ),
     /// The lock is held.
     Holding(OwnSession),
     /// Nothing more.
@@ -21,7 +24,10 @@ enum Stage {
 }
 
 impl LockApi {
-    pub(super) async fn serve_hold(&self, request: v1::HoldRequest) -> Result<AnswerStream<HoldResponse>, Fault> {
+    pub(super) async fn serve_hold(
+        &self,
+        request: v1::HoldRequest,
+    ) -> Result<AnswerStream<HoldResponse>, Fault> {
         let (request, client) = convert::hold(request)?;
         let own = OwnSession::open(&self.engine, self.clock.clone(), client).await?;
         let caller = own.caller.clone();

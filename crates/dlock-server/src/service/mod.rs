@@ -1,6 +1,7 @@
 //! The gRPC services. Handlers parse, call the engine and convert; each says what a disconnect does.
 
 mod admin;
+mod health;
 mod hold;
 mod outbox;
 mod query;
@@ -9,15 +10,16 @@ mod unary;
 mod v1alpha1;
 
 pub(crate) use admin::AdminApi;
+pub(crate) use health::HealthApi;
 pub(crate) use outbox::UNREAD_FRAMES_MAX;
 pub(crate) use query::QueryApi;
 pub(crate) use v1alpha1::FirstDlock;
 
 use crate::fault::Fault;
-use dlock_engine::{Caller, Engine, OpenSession, Secret, Session};
+use dlock_core::SessionId;
 use dlock_core::lease::LeaseTerms;
 use dlock_core::session::ClientInfo;
-use dlock_core::SessionId;
+use dlock_engine::{Caller, Engine, OpenSession, Secret, Session};
 use dlock_proto::v1::lock_service_server::LockService;
 use dlock_proto::v1::*;
 use dlock_runtime::Clock;
@@ -51,7 +53,12 @@ impl LockApi {
             tracing::debug!(%error, "a client is not told of the other servers");
             Vec::new()
         });
-        members.into_iter().filter(|member| !member.dead).map(|member| member.address).filter(|a| !a.is_empty()).collect()
+        members
+            .into_iter()
+            .filter(|member| !member.dead)
+            .map(|member| member.address)
+            .filter(|a| !a.is_empty())
+            .collect()
     }
 }
 

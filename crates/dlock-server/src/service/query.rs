@@ -55,10 +55,15 @@ impl QueryService for QueryApi {
 
     async fn list_members(&self, _: Request<ListMembersRequest>) -> Answer<ListMembersResponse> {
         let members = self.0.members().await.map_err(Fault::from)?;
-        Ok(Response::new(ListMembersResponse { members: members.into_iter().map(convert::member_info).collect() }))
+        Ok(Response::new(ListMembersResponse {
+            members: members.into_iter().map(convert::member_info).collect(),
+        }))
     }
 
-    async fn watch_resources(&self, request: Request<WatchResourcesRequest>) -> Answer<Self::WatchResourcesStream> {
+    async fn watch_resources(
+        &self,
+        request: Request<WatchResourcesRequest>,
+    ) -> Answer<Self::WatchResourcesStream> {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace, "namespace")?;
         let events = self.0.watch_resources(&namespace, &request.prefix).await.map_err(Fault::from)?;

@@ -16,10 +16,7 @@ use tonic::{Status, Streaming};
 
 impl LockApi {
     /// Serves a stream: what comes in is taken by a task of its own, what goes out is pulled from the outbox.
-    pub(super) fn serve_session(
-        &self,
-        incoming: Streaming<SessionRequest>,
-    ) -> AnswerStream<SessionResponse> {
+    pub(super) fn serve_session(&self, incoming: Streaming<SessionRequest>) -> AnswerStream<SessionResponse> {
         self.serve_frames(incoming)
     }
 
@@ -114,7 +111,11 @@ impl LockApi {
         let endpoints = self.endpoints().await;
         let resumed = v1::SessionResumed {
             terms: Some(convert::session_terms(&self.engine, &session, endpoints.clone())),
-            results: locks.into_iter().zip(states).map(|(lock, state)| convert::claim_result(lock, state)).collect(),
+            results: locks
+                .into_iter()
+                .zip(states)
+                .map(|(lock, state)| convert::claim_result(lock, state))
+                .collect(),
         };
         Ok((session, resumed, endpoints))
     }
@@ -140,7 +141,12 @@ impl Attached {
             Some(Body::Open(_) | Body::Resume(_)) => {
                 return Err(Fault::out_of_order("open and resume come first on a stream, and only there"));
             }
-            None => return Err(Fault::field("body", "is missing or unknown to this server: upgrade it, or name one")),
+            None => {
+                return Err(Fault::field(
+                    "body",
+                    "is missing or unknown to this server: upgrade it, or name one",
+                ));
+            }
             Some(Body::Acquire(acquire)) => convert::acquire(acquire, "acquire"),
             Some(Body::Convert(convert)) => convert::convert(convert, "convert"),
             Some(Body::Release(release)) => convert::release(release, "release"),
@@ -183,10 +189,9 @@ impl Attached {
                 outbox.send(0, Answer::Moved(v1::SessionMoved {}));
                 outbox.finish(Ok(()));
             }
-            Err(error) => tracing::debug!(session = %self.session.id(), %error, "a heartbeat is not acknowledged"),
+            Err(error) => {
+                tracing::debug!(session = %self.session.id(), %error, "a heartbeat is not acknowledged")
+            }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

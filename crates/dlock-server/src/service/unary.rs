@@ -24,11 +24,17 @@ impl LockApi {
         self.keep(session.id(), caller);
         let terms = convert::session_terms(&self.engine, &session, self.endpoints().await);
         let (session_id, resume_secret) = (session.id().to_string(), secret.0.to_vec().into());
-        Ok(OpenSessionResponse { session: Some(SessionOpened { session_id, resume_secret, terms: Some(terms) }) })
+        Ok(OpenSessionResponse {
+            session: Some(SessionOpened { session_id, resume_secret, terms: Some(terms) }),
+        })
     }
 
-    pub(super) async fn serve_resume(&self, request: ResumeSessionRequest) -> Result<ResumeSessionResponse, Fault> {
-        let resume = request.session.ok_or_else(|| Fault::field("session", "is missing: name the session"))?;
+    pub(super) async fn serve_resume(
+        &self,
+        request: ResumeSessionRequest,
+    ) -> Result<ResumeSessionResponse, Fault> {
+        let resume =
+            request.session.ok_or_else(|| Fault::field("session", "is missing: name the session"))?;
         let caller = Caller::new();
         let (session, resumed, _) = self.attach(resume, caller.clone(), "session").await?;
         self.keep(session.id(), caller);
@@ -58,14 +64,18 @@ impl LockApi {
         Ok(response)
     }
 
-    pub(super) async fn serve_close(&self, request: CloseSessionRequest) -> Result<CloseSessionResponse, Fault> {
+    pub(super) async fn serve_close(
+        &self,
+        request: CloseSessionRequest,
+    ) -> Result<CloseSessionResponse, Fault> {
         let (session, _) = self.find(request.session)?;
         session.close().await?;
         Ok(CloseSessionResponse {})
     }
 
     pub(super) async fn serve_acquire(&self, request: AcquireRequest) -> Result<AcquireResponse, Fault> {
-        let acquire = request.acquire.ok_or_else(|| Fault::field("acquire", "is missing: say what to acquire"))?;
+        let acquire =
+            request.acquire.ok_or_else(|| Fault::field("acquire", "is missing: say what to acquire"))?;
         let acquire = convert::acquire(acquire, "acquire")?;
         let (session, caller) = self.find(request.session)?;
         let reply = if request.keep_waiting {
@@ -77,24 +87,30 @@ impl LockApi {
     }
 
     pub(super) async fn serve_convert(&self, request: ConvertRequest) -> Result<ConvertResponse, Fault> {
-        let conversion = request.convert.ok_or_else(|| Fault::field("convert", "is missing: say what to convert"))?;
+        let conversion =
+            request.convert.ok_or_else(|| Fault::field("convert", "is missing: say what to convert"))?;
         let reply = self.call(request.session, convert::convert(conversion, "convert")?).await?;
         Ok(ConvertResponse { granted: grant(reply).map(convert::granted) })
     }
 
     pub(super) async fn serve_release(&self, request: ReleaseRequest) -> Result<ReleaseResponse, Fault> {
-        let release = request.release.ok_or_else(|| Fault::field("release", "is missing: say what to release"))?;
+        let release =
+            request.release.ok_or_else(|| Fault::field("release", "is missing: say what to release"))?;
         self.call(request.session, convert::release(release, "release")?).await?;
         Ok(ReleaseResponse {})
     }
 
     pub(super) async fn serve_cancel(&self, request: CancelRequest) -> Result<CancelResponse, Fault> {
-        let cancel = request.cancel.ok_or_else(|| Fault::field("cancel", "is missing: say what to cancel"))?;
+        let cancel =
+            request.cancel.ok_or_else(|| Fault::field("cancel", "is missing: say what to cancel"))?;
         let reply = self.call(request.session, convert::cancel(cancel, "cancel")?).await?;
         Ok(CancelResponse { granted: grant(reply).map(convert::granted) })
     }
 
-    pub(super) async fn serve_check_token(&self, request: CheckTokenRequest) -> Result<CheckTokenResponse, Fault> {
+    pub(super) async fn serve_check_token(
+        &self,
+        request: CheckTokenRequest,
+    ) -> Result<CheckTokenResponse, Fault> {
         let resource = convert::resource(request.resource, "")?;
         let check = self.engine.check_token(&resource, convert::token(request.token, "token")?).await?;
         Ok(CheckTokenResponse { held: check.held, highest: check.highest.get() })

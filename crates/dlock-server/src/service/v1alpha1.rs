@@ -65,7 +65,9 @@ fn tell(held: Result<Option<OwnSession>, Status>) -> AnswerStream<LockResponse> 
                 loop {
                     match own.caller.next().await {
                         Event::Revoked { .. } | Event::Ended { .. } | Event::Detached => {
-                            return Err(Status::cancelled("the lock is lost: its session has ended, or it was revoked"));
+                            return Err(Status::cancelled(
+                                "the lock is lost: its session has ended, or it was revoked",
+                            ));
                         }
                         _ => {}
                     }
