@@ -12,13 +12,13 @@ use tonic::Status;
 /// After what time a request that met a passing condition is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// An error on its way to a client.
+/// An error on its way to a client. Boxed, as it is rare and large.
 #[derive(Clone, Debug)]
-pub(crate) struct Fault(Failure);
+pub(crate) struct Fault(Box<Failure>);
 
 impl Fault {
     fn new(reason: ErrorReason, message: impl Display) -> Fault {
-        Fault(Failure::new(reason, message.to_string()))
+        Fault(Box::new(Failure::new(reason, message.to_string())))
     }
 
     /// A field that can't be taken as it is.
@@ -53,13 +53,13 @@ impl Fault {
 
     /// As it is sent in a stream.
     pub(crate) fn into_failure(self) -> Failure {
-        self.0
+        *self.0
     }
 }
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
-        Status::from(&fault.0)
+        Status::from(&*fault.0)
     }
 }
 

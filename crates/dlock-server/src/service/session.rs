@@ -137,7 +137,10 @@ impl Attached {
     ) -> Result<(), Fault> {
         let ClientMessage { sequence, body } = message;
         let request = match body {
-            Some(Body::Heartbeat(heartbeat)) => return Ok(self.heartbeat(heartbeat, outbox)),
+            Some(Body::Heartbeat(heartbeat)) => {
+                self.heartbeat(heartbeat, outbox);
+                return Ok(());
+            }
             Some(Body::Open(_) | Body::Resume(_)) => {
                 return Err(Fault::out_of_order("open and resume come first on a stream, and only there"));
             }
