@@ -28,6 +28,7 @@ pub struct ClientBuilder {
     pub(crate) environment: Environment,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) current_runtime: bool,
+    pub(crate) discover: bool,
 }
 
 impl Default for ClientBuilder {
@@ -43,6 +44,7 @@ impl Default for ClientBuilder {
             environment: Environment::real(),
             connector: Arc::new(TcpConnector),
             current_runtime: false,
+            discover: true,
         }
     }
 }
@@ -91,6 +93,13 @@ impl ClientBuilder {
     /// hour. Default: 10 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
+        self
+    }
+
+    /// Whether to go to servers that the service tells of, too, when none of the endpoints helps. To be switched off where
+    /// the servers' own addresses can't, or must not, be used: behind a proxy or a forwarded port. Default: true.
+    pub fn discover(mut self, discover: bool) -> Self {
+        self.discover = discover;
         self
     }
 

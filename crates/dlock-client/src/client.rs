@@ -39,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) namespace: String,
     ttl: Duration,
     lock_delay: Duration,
+    discover: bool,
     identity: ClientIdentity,
     session: Mutex<Slot>,
     events: broadcast::Sender<SessionEvent>,
@@ -148,6 +149,7 @@ impl Inner {
             namespace: builder.namespace.clone(),
             ttl: builder.ttl,
             lock_delay: builder.lock_delay,
+            discover: builder.discover,
             identity,
             session: Mutex::new(Slot::None),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -165,6 +167,7 @@ impl Inner {
         let settings = Settings {
             endpoints: self.transport.endpoints.clone(),
             first_endpoint: self.transport.last_index(),
+            discover: self.discover,
             ttl: self.ttl,
             lock_delay: self.lock_delay,
             connect_timeout: self.transport.connect_timeout,

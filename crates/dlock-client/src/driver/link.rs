@@ -53,11 +53,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link that begins to connect. Dropping it ends it, whatever its state.
-    pub(crate) fn connect(id: LinkId, endpoint: Endpoint, transport: Arc<Transport>) -> Link {
+    /// A link that begins to connect, over a `fresh` connection or the one that there may be. Dropping it ends it,
+    /// whatever its state.
+    pub(crate) fn connect(id: LinkId, endpoint: Endpoint, fresh: bool, transport: Arc<Transport>) -> Link {
         let connecting = {
             let (transport, endpoint) = (transport.clone(), endpoint.clone());
-            Box::pin(async move { transport.channel(&endpoint).await })
+            Box::pin(async move {
+                if fresh {
+                    transport.fresh_channel(&endpoint).await
+                } else {
+                    transport.channel(&endpoint).await
+                }
+            })
         };
         Link { id, endpoint, transport, outbound: None, blocked: false, state: State::Connecting(connecting) }
     }

@@ -19,6 +19,7 @@ mod link;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;
+mod tracked;
 pub(crate) mod transport;
 mod waiters;
 
@@ -198,7 +199,9 @@ impl Driver {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Connect { link, endpoint } => {
-                    self.links.push(Link::connect(link, endpoint, self.transport.clone()));
+                    // The first link shares the connection of calls. Later ones come of trouble with one.
+                    let fresh = self.cell.session().is_some();
+                    self.links.push(Link::connect(link, endpoint, fresh, self.transport.clone()));
                 }
                 Effect::Disconnect { link } => self.links.retain(|other| other.id != link),
                 Effect::Outcome { lock, outcome } => self.waiters.outcome(lock, outcome),

@@ -1,7 +1,8 @@
 //! Connections to servers, and calls outside of any session.
 
-use crate::connector::{BoxIo, Connector};
+use crate::connector::Connector;
 use crate::driver::thread::Executor;
+use crate::driver::tracked::{Alive, Tracked};
 use crate::error::Source;
 use crate::{Endpoint, Error};
 use dlock_runtime::Clock;
@@ -31,7 +32,14 @@ pub(crate) struct Transport {
     pub(crate) request_timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) executor: Executor,
-    pub(crate) last: Mutex<Option<(Endpoint, Channel)>>,
+    pub(crate) last: Mutex<Option<Connection>>,
+}
+
+/// A connection: a channel that never reconnects.
+pub(crate) struct Connection {
+    endpoint: Endpoint,
+    channel: Channel,
+    alive: Alive,
 }
 
 impl Transport {
@@ -39,23 +47,33 @@ impl Transport {
     ///
     /// A channel is one connection: when it breaks, calls on it fail, and [`Transport::forget`] makes way for another.
     pub(crate) async fn channel(self: &Arc<Self>, endpoint: &Endpoint) -> Result<Channel, Error> {
-        if let Some((_, channel)) = self.last.lock().as_ref().filter(|(last, _)| last == endpoint) {
-            return Ok(channel.clone());
+        let usable = |last: &&Connection| last.endpoint == *endpoint && last.alive.is_alive();
+        if let Some(last) = self.last.lock().as_ref().filter(usable) {
+            return Ok(last.channel.clone());
         }
         let (transport, target) = (self.clone(), endpoint.clone());
         // On the driver's runtime, since a connection's task and its I/O stay where they were made.
         let connecting = self.executor.spawn(async move { transport.connect(&target).await });
-        let channel = AbortOnDropHandle::new(connecting).await.map_err(|_| Error::Closed)??;
-        *self.last.lock() = Some((endpoint.clone(), channel.clone()));
+        let connection = AbortOnDropHandle::new(connecting).await.map_err(|_| Error::Closed)??;
+        let channel = connection.channel.clone();
+        *self.last.lock() = Some(connection);
         Ok(channel)
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, Error> {
+    /// A new connection to a server, in place of one that may be broken without our having noticed.
+    pub(crate) async fn fresh_channel(self: &Arc<Self>, endpoint: &Endpoint) -> Result<Channel, Error> {
+        self.forget(endpoint);
+        self.channel(endpoint).await
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Error> {
         let unreachable = |source: Source| Error::Unreachable { endpoints: vec![endpoint.clone()], source };
         let connecting = async {
             let io =
                 self.connector.connect(endpoint).await.map_err(|error| unreachable(Source::new(error)))?;
-            handshake(endpoint, io).await.map_err(|error| unreachable(Source::new(error)))
+            let (io, alive) = Tracked::new(io);
+            let channel = handshake(endpoint, io).await.map_err(|error| unreachable(Source::new(error)))?;
+            Ok(Connection { endpoint: endpoint.clone(), channel, alive })
         };
         within(&*self.clock, self.connect_timeout, connecting).await.unwrap_or_else(|TimedOut| {
             Err(unreachable(Source::new("no answer to the attempt to connect in time")))
@@ -65,7 +83,7 @@ impl Transport {
     /// The connection does not work any more.
     pub(crate) fn forget(&self, endpoint: &Endpoint) {
         let mut last = self.last.lock();
-        if last.as_ref().is_some_and(|(last, _)| last == endpoint) {
+        if last.as_ref().is_some_and(|last| last.endpoint == *endpoint) {
             *last = None;
         }
     }
@@ -91,7 +109,7 @@ impl Transport {
     /// The index of the server that the last connection was made to.
     pub(crate) fn last_index(&self) -> usize {
         let last = self.last.lock();
-        let same = |endpoint: &Endpoint| last.as_ref().is_some_and(|(last, _)| last == endpoint);
+        let same = |endpoint: &Endpoint| last.as_ref().is_some_and(|last| last.endpoint == *endpoint);
         self.endpoints.iter().position(same).unwrap_or(0)
     }
 
@@ -131,7 +149,7 @@ impl Transport {
 }
 
 /// HTTP/2 over a connection.
-async fn handshake(endpoint: &Endpoint, io: BoxIo) -> Result<Channel, tonic::transport::Error> {
+async fn handshake(endpoint: &Endpoint, io: Tracked) -> Result<Channel, tonic::transport::Error> {
     let settings = tonic::transport::Endpoint::from_shared(format!("http://{endpoint}"))?
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

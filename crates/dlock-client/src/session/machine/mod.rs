@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The index of the endpoint to begin with.
     pub(crate) first_endpoint: usize,
+    /// Whether to go to servers that others tell of, too.
+    pub(crate) discover: bool,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
     pub(crate) connect_timeout: Duration,
@@ -263,7 +265,7 @@ impl Machine {
             Incoming::Refused(error) => self.handle_disconnected(link, error, now),
             Incoming::Draining { peers } => {
                 self.draining = true;
-                self.route.learn(peers);
+                self.learn(peers);
             }
             Incoming::HeartbeatAck { epoch, nonce } => self.handle_heartbeat_ack(epoch, nonce, now),
             Incoming::Queued { request, ahead } => self.answer(request, Answer::Queued { ahead }, now),

@@ -24,6 +24,7 @@ impl Bench {
         let settings = Settings {
             endpoints: endpoints.iter().map(|text| text.parse().unwrap()).collect(),
             first_endpoint: 0,
+            discover: true,
             ttl: TTL,
             lock_delay: Duration::ZERO,
             connect_timeout: ms(5000),

@@ -72,7 +72,7 @@ impl Machine {
         self.limits = terms.limits;
         self.locks.resend_all();
         self.route.succeeded();
-        self.route.learn(terms.peers);
+        self.learn(terms.peers);
         self.lock_delay = terms.lock_delay;
         match &mut self.lease {
             None => self.lease = Some(ClientLease::new(terms.ttl, terms.epoch, sent)),
@@ -80,6 +80,12 @@ impl Machine {
         }
         self.lease_extended(now);
         Some(attempt.endpoint)
+    }
+
+    pub(super) fn learn(&mut self, peers: Vec<Endpoint>) {
+        if self.settings.discover {
+            self.route.learn(peers);
+        }
     }
 
     fn drop_unasked(&mut self, attempt: Attempt, now: Timestamp) {
