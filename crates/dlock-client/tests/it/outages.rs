@@ -67,6 +67,51 @@ async fn a_release_in_an_outage_is_made_up_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_goes_away_is_left_for_its_peer_with_all_locks_and_places() {
+    let service = Service::start().await;
+    let peer = service.peer().await;
+    let endpoints = [service.endpoint(), peer.endpoint()];
+    let client = service.builder().endpoints(endpoints).connect().await.unwrap();
+    let guard = client.lock("a").acquire().await.unwrap();
+    let waiting = tokio::spawn(client.lock("a").acquire());
+    service.eventually(&client, "a", |info| info.queue.len() == 1).await;
+    let mut events = client.events();
+
+    service.drain();
+    let SessionEvent::Reattached { endpoint, .. } = events.next().await.unwrap() else {
+        panic!("no gap is seen")
+    };
+    assert_eq!(endpoint.to_string(), peer.endpoint());
+    assert!(guard.is_valid());
+    let token = guard.token();
+    guard.release().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().token() > token);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_is_left_for_a_peer_that_it_told_of() {
+    let mut service = Service::start().await;
+    let peer = service.peer().await;
+    // Only the first is configured.
+    let client = service.client().await;
+    let guard = client.lock("a").acquire().await.unwrap();
+    let mut events = client.events();
+    service.kill().await;
+    loop {
+        match events.next().await.unwrap() {
+            SessionEvent::Reattached { endpoint, .. } => {
+                assert_eq!(endpoint.to_string(), peer.endpoint());
+                break;
+            }
+            SessionEvent::Disconnected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(guard.is_valid());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cut_network_means_jeopardy_at_the_deadline_and_the_session_goes_on_when_it_is_mended_in_time() {
     let service = Service::start().await;
     let proxy = Proxy::to(&service.endpoint()).await;

@@ -23,6 +23,20 @@ impl Service {
         Service { server: Some((server, runtime)), address, store }
     }
 
+    /// One more server on the same store.
+    pub(crate) async fn peer(&self) -> Service {
+        let (server, runtime) = start(TestServer::builder().store(self.store.clone())).await;
+        let address = server.address().to_owned();
+        Service { server: Some((server, runtime)), address, store: self.store.clone() }
+    }
+
+    /// Begins to take the server out of service in an orderly way: its clients are told to move.
+    pub(crate) fn drain(&self) {
+        if let Some((server, _)) = &self.server {
+            server.engine().drain();
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         self.address.clone()
     }

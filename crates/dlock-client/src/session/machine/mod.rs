@@ -346,8 +346,7 @@ impl Machine {
             self.heartbeat_due = false;
             messages.push(Outgoing::Heartbeat { epoch: lease.epoch(), nonce: lease.heartbeat_sent(now) });
         }
-        // While a greeting is unanswered the session may be at home elsewhere.
-        if !self.attempt.as_ref().is_some_and(|attempt| matches!(attempt.state, AttemptState::Greeted(_))) {
+        if !self.is_moving() {
             let room = self.limits.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES);
             self.locks.take_requests(now, self.limits.requests_in_flight_max, room, &mut messages);
             if self.closing.is_some() && !self.close_sent && self.locks.is_empty() {

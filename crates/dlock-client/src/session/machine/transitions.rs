@@ -111,7 +111,15 @@ impl Machine {
         self.effects.push_back(Effect::Disconnect { link: current.link });
         self.draining = false;
         self.route.broken(now, &self.entropy);
-        self.event(|session| SessionEvent::Disconnected { session });
+        // A move that is under way ends the old link as a matter of course.
+        if !self.is_moving() {
+            self.event(|session| SessionEvent::Disconnected { session });
+        }
+    }
+
+    /// Whether a greeting is unanswered: the session may be at home elsewhere by now.
+    pub(super) fn is_moving(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| matches!(attempt.state, AttemptState::Greeted(_)))
     }
 
     /// A link whose server does not keep to the protocol, or has nothing more to say.
@@ -231,8 +239,7 @@ impl Machine {
 
     /// Whether no server can know of the session.
     pub(super) fn is_unopened(&self) -> bool {
-        let greeted = |attempt: &Attempt| matches!(attempt.state, AttemptState::Greeted(_));
-        self.identity.is_none() && !self.attempt.as_ref().is_some_and(greeted)
+        self.identity.is_none() && !self.is_moving()
     }
 
     pub(super) fn event(&mut self, event: impl FnOnce(SessionId) -> SessionEvent) {
