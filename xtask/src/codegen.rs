@@ -9,12 +9,13 @@ use xshell::Shell;
 /// Where the generated code is checked in.
 const TARGET: &str = "crates/dlock-proto/src/gen";
 /// What it is generated from.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "dlock/dlock.proto",
     "dlock/v1/types.proto",
     "dlock/v1/lock_service.proto",
     "dlock/v1/query_service.proto",
     "dlock/v1/admin_service.proto",
+    "dlock/bench/v1/echo_service.proto",
     "grpc/health/v1/health.proto",
 ];
 const DESCRIPTORS: &str = "file_descriptor_set.bin";

@@ -39,3 +39,10 @@ pub mod v1alpha1 {
 pub mod health {
     include!("gen/grpc.health.v1.rs");
 }
+
+/// `dlock.bench.v1`, an echo to measure against.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+pub mod bench {
+    include!("gen/dlock.bench.v1.rs");
+}

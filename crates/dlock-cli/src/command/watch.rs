@@ -1,0 +1,60 @@
+//! `dlockctl watch`: a line for every change, until interrupted.
+
+use super::shown::Resource;
+use crate::arguments::{Global, Ls, OutputFormat};
+use crate::exit::Exit;
+use crate::output;
+use dlock_client::ResourceEvent;
+use futures::TryStreamExt;
+use serde::Serialize;
+
+/// An event, for programs.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Shown {
+    Changed { resource: Box<Resource> },
+    Removed { namespace: String, name: String },
+    SnapshotDone,
+    Resynchronising,
+}
+
+pub(crate) async fn run(global: &Global, arguments: Ls) -> Result<u8, Exit> {
+    let client = super::client(global).await?;
+    let mut events = client.query().watch(&arguments.prefix).await?;
+    while let Some(event) = events.try_next().await? {
+        let shown = match event {
+            ResourceEvent::Changed(info) => Shown::Changed { resource: Box::new(info.into()) },
+            ResourceEvent::Removed(resource) => {
+                Shown::Removed { namespace: resource.namespace.to_string(), name: resource.name.to_string() }
+            }
+            ResourceEvent::SnapshotDone => Shown::SnapshotDone,
+            ResourceEvent::Resync => Shown::Resynchronising,
+            _ => continue, // newer than this program
+        };
+        match global.output {
+            OutputFormat::Json => output::json(&shown)?,
+            OutputFormat::Table => output::line(&line(&shown))?,
+        }
+    }
+    Ok(0)
+}
+
+fn line(event: &Shown) -> String {
+    match event {
+        Shown::Changed { resource } => {
+            let holders =
+                resource.holders.iter().map(|holder| format!("{} token {}", holder.mode, holder.token));
+            let waiting = resource.queue.iter().map(|entry| entry.mode);
+            let held = join(holders.collect(), "free");
+            let waits = join(waiting.map(str::to_owned).collect(), "nobody");
+            format!("{}: held: {held}; waiting: {waits}", resource.name)
+        }
+        Shown::Removed { name, .. } => format!("{name}: forgotten"),
+        Shown::SnapshotDone => "-- changes from here on".to_owned(),
+        Shown::Resynchronising => "-- changes may have been missed; what there is follows".to_owned(),
+    }
+}
+
+fn join(items: Vec<String>, none: &str) -> String {
+    if items.is_empty() { none.to_owned() } else { items.join(", ") }
+}

@@ -1,1 +1,0 @@
-//! dlockctl, the command line of dlock.
