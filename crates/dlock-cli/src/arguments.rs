@@ -107,16 +107,16 @@ pub(crate) struct Lock {
     #[arg(long, default_value = "EX", value_name = "MODE")]
     pub(crate) mode: Mode,
     /// Wait this long at most, such as 500ms, 3s or 2m [default: for ever]
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "try_only")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration, conflicts_with = "try_only")]
     pub(crate) wait: Option<Duration>,
     /// Don't wait
     #[arg(long = "try")]
     pub(crate) try_only: bool,
     /// How long the lock outlives this program if it dies: 1s to 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration, default_value = "10s")]
     pub(crate) ttl: Duration,
     /// How much longer it then stays locked for others: 0s to 60s
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration, default_value = "0s")]
     pub(crate) lock_delay: Duration,
     /// The exit code when the lock was not to be had
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::CONFLICT)]
@@ -125,7 +125,7 @@ pub(crate) struct Lock {
     #[arg(long, value_name = "CODE", default_value_t = exit::LOST)]
     pub(crate) lost_exit_code: u8,
     /// How long the command has between TERM and KILL when the lock is lost [default: a tenth of the ttl]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub(crate) kill_after: Option<Duration>,
     /// Run this with `sh -c` when the lock is lost
     #[arg(long, value_name = "COMMAND")]
@@ -206,13 +206,13 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) in_flight: u32,
     /// How long to measure
-    #[arg(long, value_parser = duration, default_value = "5s")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "5s")]
     pub(crate) duration: Duration,
     /// How long to run before that
-    #[arg(long, value_parser = duration, default_value = "1s")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "1s")]
     pub(crate) warm_up: Duration,
     /// The sessions' time to live
-    #[arg(long, value_parser = duration, default_value = "10s")]
+    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "10s")]
     pub(crate) ttl: Duration,
     /// Measure a plain gRPC echo beside it, with as many connections and messages in flight, and print the ratio
     #[arg(long)]

@@ -74,7 +74,7 @@ impl Shared {
             opened_unix_ms: self.unix_ms(),
         };
         let absent = self.read_session(id).await?;
-        match self.write_session(id, absent.version, &record).await? {
+        match self.write_session(id, absent.version, Change::Put(record.encode())).await? {
             Written::Done(version) => {
                 let home = self.settle_in(id, record, version, sink, HashMap::default());
                 Ok((home, secret))
@@ -95,7 +95,7 @@ impl Shared {
         for _ in 0..ATTEMPTS_MAX {
             let record = attachable(&found, &attach.secret)?;
             let next = record.attach(self.member).map_err(|ended| SessionError::Ended(ended.reason))?;
-            match self.write_session(id, found.version, &next).await? {
+            match self.write_session(id, found.version, Change::Put(next.encode())).await? {
                 Written::Done(version) => {
                     let locks = self.home(id).map(|old| old.hand_over()).unwrap_or_default();
                     let home = self.settle_in(id, next, version, sink, with_claims(locks, &attach.claims));
@@ -170,7 +170,12 @@ impl Shared {
         for _ in 0..ATTEMPTS_MAX {
             let Some(record) = decode(&found)? else { return Err(SessionError::NotFound) };
             let ended = record.end(reason).map_err(|ended| SessionError::Ended(ended.reason))?;
-            match self.write_session(id, found.version, &ended).await? {
+            // Who closed a session knows why it is over; of the others, their records tell for a while.
+            let change = match reason {
+                EndReason::Closed => Change::Delete { floor: 0 },
+                EndReason::Expired | EndReason::Revoked => Change::Put(ended.encode()),
+            };
+            match self.write_session(id, found.version, change).await? {
                 Written::Done(_) => {
                     self.session_ended(id, reason);
                     return Ok(());
@@ -197,7 +202,7 @@ impl Shared {
         let mut wait = crate::timers::RETRY;
         loop {
             if self.check_may_act().is_ok() {
-                match self.write_session(home.id, Version(home.version), &ended).await {
+                match self.write_session(home.id, Version(home.version), Change::Put(ended.encode())).await {
                     Ok(Written::Done(_)) => {
                         tracing::info!(session = %home.id, "a session has expired: its client was silent");
                         Counters::add(&self.counters.expired, 1);
@@ -309,27 +314,24 @@ impl Shared {
         &self,
         id: SessionId,
         expected: Version,
-        record: &SessionRecord,
+        change: Change,
     ) -> Result<Written, SessionError> {
-        let bytes = record.encode();
         for _ in 0..ATTEMPTS_MAX {
-            let write = Write {
-                key: keys::session(id),
-                expected,
-                change: Change::Put(bytes.clone()),
-                guards: Default::default(),
-            };
+            let key = keys::session(id);
+            let write = Write { key, expected, change: change.clone(), guards: Default::default() };
             match self.commit_one(write).await {
                 Ok(Verdict::Committed { version }) => return Ok(Written::Done(version)),
-                Ok(Verdict::Conflict { current: Some(current) }) => return Ok(other_or_own(current, &bytes)),
+                Ok(Verdict::Conflict { current: Some(current) }) => {
+                    return Ok(other_or_own(current, &change));
+                }
                 Ok(Verdict::Conflict { current: None }) => {
-                    return Ok(other_or_own(self.read_session(id).await?, &bytes));
+                    return Ok(other_or_own(self.read_session(id).await?, &change));
                 }
                 Ok(Verdict::GuardFailed { .. }) => debug_assert!(false, "there was no guard"),
                 Err(StoreError::Ambiguous { .. }) => {
                     let found = self.read_session(id).await?;
                     if found.version != expected {
-                        return Ok(other_or_own(found, &bytes));
+                        return Ok(other_or_own(found, &change));
                     }
                 }
                 Err(error) => return Err(unavailable(error)),
@@ -350,12 +352,13 @@ impl Shared {
 ///
 /// An earlier try is known by its bytes: an attachment's name its member and epoch, an end's its reason, and in
 /// both cases it does not matter who of those that wrote the very same has done it.
-fn other_or_own(found: Record, intended: &[u8]) -> Written {
-    if found.value().is_some_and(|bytes| bytes == intended) {
-        Written::Done(found.version)
-    } else {
-        Written::Other(found)
-    }
+fn other_or_own(found: Record, intended: &Change) -> Written {
+    let own = match (intended, found.value()) {
+        (Change::Put(intended), Some(bytes)) => bytes == intended,
+        (Change::Delete { .. }, None) => true,
+        _ => false,
+    };
+    if own { Written::Done(found.version) } else { Written::Other(found) }
 }
 
 fn decode(found: &Record) -> Result<Option<SessionRecord>, SessionError> {

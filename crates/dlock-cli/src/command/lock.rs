@@ -136,7 +136,12 @@ impl WaitingLine {
 
     fn show(&self, place: Place) {
         if self.shown {
-            let _ = write!(io::stderr(), "\r\x1b[Kwaiting for {}: {} ahead", self.name, place.ahead + 1);
+            let _ = write!(
+                io::stderr(),
+                "\r\x1b[Kwaiting for {}: place {} in the queue",
+                self.name,
+                place.ahead + 1
+            );
         }
     }
 
