@@ -1,0 +1,159 @@
+//! Links that break, and servers that go away.
+
+use super::*;
+
+#[test]
+fn what_is_held_and_wanted_is_claimed_and_what_has_no_answer_sent_again_in_its_order() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.hold(LINK, 2);
+    bench.acquire(3);
+    bench.requests(LINK);
+    bench.receive(LINK, Incoming::Queued { request: RequestId(3), ahead: 4 });
+    bench.machine.release(LockId(2), ValueUpdate::Keep);
+    bench.requests(LINK);
+    bench.acquire(4);
+    bench.effects();
+    bench.break_link(LINK);
+    let (link, claims) = bench.reattach(2);
+    let held = Claim { lock: LockId(1), resource: resource(1), token: Token::from_u64(1), waiting: None };
+    let waiting = Claim { lock: LockId(3), resource: resource(3), token: None, waiting: Some(RequestId(3)) };
+    assert_eq!(claims, [held, waiting]);
+    assert_eq!(
+        bench.requests(link),
+        [
+            (RequestId(5), release_request(2)),
+            (RequestId(6), acquire_request(3, Patience::Forever)),
+            (RequestId(7), acquire_request(4, Patience::Forever)),
+        ]
+    );
+}
+
+#[test]
+fn a_release_that_is_sent_again_and_finds_no_lock_has_worked_the_first_time() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.machine.release(LockId(1), ValueUpdate::Keep);
+    bench.requests(LINK);
+    bench.break_link(LINK);
+    let (link, _) = bench.reattach(2);
+    bench.requests(link);
+    bench.effects();
+    bench.receive(link, Incoming::Failed { request: RequestId(3), error: not_found() });
+    assert!(matches!(bench.effects()[..], [Effect::Outcome { outcome: Outcome::Released, .. }]));
+}
+
+#[test]
+fn a_release_that_finds_no_lock_at_once_says_so() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.machine.release(LockId(1), ValueUpdate::Keep);
+    bench.requests(LINK);
+    bench.receive(LINK, Incoming::Failed { request: RequestId(2), error: not_found() });
+    assert!(matches!(
+        bench.effects()[..],
+        [Effect::Outcome { outcome: Outcome::Failed(Error::NotFound { .. }), .. }]
+    ));
+}
+
+#[test]
+fn a_claimed_lock_that_is_not_recorded_is_lost() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.break_link(LINK);
+    bench.pass(ms(100));
+    let (link, _) = bench.connect();
+    bench.send(link);
+    bench.receive(
+        link,
+        Incoming::Attached { terms: terms(2, 100), claims: vec![(LockId(1), ClaimState::Absent)] },
+    );
+    assert!(
+        bench
+            .effects()
+            .iter()
+            .any(|effect| matches!(effect, Effect::Lost { lock: LockId(1), reason: LossReason::Absent }))
+    );
+}
+
+#[test]
+fn a_held_lock_that_the_new_home_says_nothing_of_is_asked_for() {
+    let mut bench = Bench::opened(&["a"]);
+    (1..=3).for_each(|lock| bench.hold(LINK, lock));
+    bench.break_link(LINK);
+    bench.pass(ms(100));
+    let (link, _) = bench.connect();
+    bench.send(link);
+    let claims = vec![(LockId(1), ClaimState::Held(grant(1))), (LockId(2), ClaimState::Unknown)];
+    bench.receive(link, Incoming::Attached { terms: terms(2, 100), claims });
+    bench.effects();
+    let query = |lock| Request::Query { lock: LockId(lock), resource: resource(lock) };
+    assert_eq!(bench.requests(link), [(RequestId(4), query(2)), (RequestId(5), query(3))]);
+    bench.receive(link, Incoming::Granted { request: RequestId(4), grant: grant(2) });
+    bench.receive(link, Incoming::Failed { request: RequestId(5), error: not_found() });
+    assert!(matches!(
+        bench.effects()[..],
+        [
+            Effect::Outcome { lock: LockId(2), outcome: Outcome::Converted { .. } },
+            Effect::Lost { lock: LockId(3), reason: LossReason::Absent }
+        ]
+    ));
+}
+
+#[test]
+fn what_has_no_room_among_the_claims_is_found_again_later() {
+    let mut bench = Bench::opened(&["a"]);
+    (1..=200).for_each(|lock| bench.hold(LINK, lock));
+    bench.break_link(LINK);
+    let (link, claims) = bench.reattach(2);
+    assert!((1..200).contains(&claims.len()), "{}", claims.len());
+    let bytes: usize = claims.iter().map(Claim::bytes).sum();
+    assert!(bytes + FRAME_OVERHEAD_BYTES <= 16 * 1024);
+    assert_eq!(bench.requests(link).len(), 200 - claims.len());
+}
+
+#[test]
+fn a_server_that_goes_away_is_left_for_another_one_and_used_until_then() {
+    let mut bench = Bench::opened(&["a", "b"]);
+    bench.receive(LINK, Incoming::Draining { peers: vec![] });
+    let (link, endpoint) = bench.connect();
+    assert_eq!(endpoint, "b");
+    bench.acquire(1);
+    assert_eq!(bench.requests(LINK).len(), 1, "the old link still serves");
+    assert!(matches!(bench.send(link)[..], [Outgoing::Attach { .. }]));
+    bench.acquire(2);
+    assert_eq!(bench.requests(LINK), [], "the session may be elsewhere by now");
+    bench.receive(link, Incoming::Attached { terms: terms(2, 100), claims: vec![] });
+    assert!(matches!(bench.effects()[..], [Effect::Disconnect { link: LINK }, ..]));
+    assert_eq!(bench.requests(link).len(), 2);
+}
+
+#[test]
+fn a_session_that_is_over_is_not_attached_again() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.break_link(LINK);
+    bench.pass(ms(100));
+    let (link, _) = bench.connect();
+    bench.machine.handle_disconnected(link, LinkError::SessionOver(LossReason::Expired), bench.now);
+    assert!(matches!(
+        bench.effects()[..],
+        [
+            Effect::Event(SessionEvent::Lost { reason: LossReason::Expired, .. }),
+            Effect::Finished(End::Lost(LossReason::Expired))
+        ]
+    ));
+}
+
+#[test]
+fn what_an_abandoned_link_says_does_not_count() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.break_link(LINK);
+    let (link, _) = bench.reattach(2);
+    bench.effects();
+    bench.receive(LINK, Incoming::Ended { reason: LossReason::Expired });
+    bench.break_link(LINK);
+    assert!(bench.effects().is_empty());
+    bench.acquire(1);
+    assert_eq!(bench.requests(link).len(), 1);
+}
