@@ -1,6 +1,6 @@
 //! The session's state machine: opened, kept alive by heartbeats, moved from server to server, closed.
 //!
-//! Inputs are commands, what comes on links, and the time; outputs are frames ([`Machine::poll_transmit`]), effects
+//! Inputs are commands, what comes on links, and the time; outputs are frames ([`Machine::poll_frame`]), effects
 //! ([`Machine::poll_effect`]) and the next moment at which time itself is an input ([`Machine::poll_timeout`]). No I/O,
 //! no clock, no task: `driver` has those.
 //!
