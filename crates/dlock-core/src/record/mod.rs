@@ -1,8 +1,11 @@
 //! Records as they are stored: one byte of format version, then a Protocol Buffers message.
 //!
-//! Every release reads what every earlier one wrote: fields are added with new numbers, numbers are never reused,
-//! and an absent field has its zero. A record of a greater format version is refused, not guessed at: a server that
-//! would drop what it doesn't know must not write it back. In the notation of Protocol Buffers:
+//! Every release reads what every earlier one wrote: a new field has a new number and raises the format version,
+//! numbers are never used again, and an absent field has its zero. A record of a greater format version is refused,
+//! not guessed at: a server that would drop what it doesn't know must not write it back.
+//!
+//! What is read is checked as strictly as what is written: a record that no dlock could have written is an error, not
+//! a state. In the notation of Protocol Buffers:
 //!
 //! ```text
 //! message Resource {
@@ -15,10 +18,15 @@
 //! }
 //! message Holder {
 //!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;
-//!   uint32 mode = 4; uint64 token = 5; uint64 since_unix_ms = 6;
-//!   repeated uint64 aliases = 7;          // lock ids, oldest first
+//!   uint32 mode = 4;                      // 0 NL, 1 CR, 2 CW, 3 PR, 4 PW, 5 EX
+//!   uint32 asked = 5;                     // the mode it was acquired in
+//!   uint64 token = 6; uint64 since_unix_ms = 7;
+//!   repeated Alias aliases = 8;           // re-entrant acquires, oldest first
 //! }
-//! message Conversion { uint32 holder = 1; uint32 to = 2; uint64 asked_by_lock = 3; }  // holder: index
+//! message Alias { uint64 lock = 1; uint32 asked = 2; }
+//! message Conversion {                    // under the key of the acquire that asked for it
+//!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3; uint32 to = 4;
+//! }
 //! message Waiter {
 //!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;
 //!   uint32 mode = 4; uint64 since_unix_ms = 5;

@@ -1,10 +1,9 @@
 //! A resource's record.
 
 use super::{RecordError, decode, encode};
-use crate::resource::{Conversion, Granted, Queue, Resource, Waiter};
+use crate::resource::{Alias, Conversion, Granted, Resource, Waiter};
 use crate::{LockId, LockKey, Mode, SessionId, Token, ValueBlock};
 use bytes::Bytes;
-use std::collections::BTreeSet;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawResource {
@@ -32,22 +31,34 @@ struct RawHolder {
     lock: u64,
     #[prost(uint32, tag = "4")]
     mode: u32,
-    #[prost(uint64, tag = "5")]
-    token: u64,
+    #[prost(uint32, tag = "5")]
+    asked: u32,
     #[prost(uint64, tag = "6")]
+    token: u64,
+    #[prost(uint64, tag = "7")]
     since_unix_ms: u64,
-    #[prost(uint64, repeated, tag = "7")]
-    aliases: Vec<u64>,
+    #[prost(message, repeated, tag = "8")]
+    aliases: Vec<RawAlias>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct RawAlias {
+    #[prost(uint64, tag = "1")]
+    lock: u64,
+    #[prost(uint32, tag = "2")]
+    asked: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct RawConversion {
-    #[prost(uint32, tag = "1")]
-    holder: u32,
-    #[prost(uint32, tag = "2")]
-    to: u32,
+    #[prost(fixed64, tag = "1")]
+    session_high: u64,
+    #[prost(fixed64, tag = "2")]
+    session_low: u64,
     #[prost(uint64, tag = "3")]
-    asked_by_lock: u64,
+    lock: u64,
+    #[prost(uint32, tag = "4")]
+    to: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -64,6 +75,103 @@ struct RawWaiter {
     since_unix_ms: u64,
 }
 
+impl Resource {
+    /// As it is stored. Equal resources have equal bytes.
+    pub fn encode(&self) -> Bytes {
+        let holders = self.holders.iter().map(|(key, granted)| {
+            let (session_high, session_low) = split(key.session);
+            let aliases = granted.aliases().iter();
+            RawHolder {
+                session_high,
+                session_low,
+                lock: key.lock.0,
+                mode: granted.mode() as u32,
+                asked: granted.asked as u32,
+                token: granted.token.get(),
+                since_unix_ms: granted.since_unix_ms,
+                aliases: aliases
+                    .map(|alias| RawAlias { lock: alias.lock.0, asked: alias.asked as u32 })
+                    .collect(),
+            }
+        });
+        let conversions = self.queue.iter().flat_map(|queue| queue.conversions()).map(|conversion| {
+            let (session_high, session_low) = split(conversion.asked_by.session);
+            let (lock, to) = (conversion.asked_by.lock.0, conversion.to as u32);
+            RawConversion { session_high, session_low, lock, to }
+        });
+        let waiters = self.queue.iter().flat_map(|queue| queue.waiters()).map(|waiter| {
+            let (session_high, session_low) = split(waiter.key.session);
+            let (lock, mode) = (waiter.key.lock.0, waiter.mode as u32);
+            RawWaiter { session_high, session_low, lock, mode, since_unix_ms: waiter.since_unix_ms }
+        });
+        encode(&RawResource {
+            last_token: self.last_token.get(),
+            holders: holders.collect(),
+            conversions: conversions.collect(),
+            waiters: waiters.collect(),
+            value: self.value.bytes().clone(),
+            value_stale: !self.value_valid,
+        })
+    }
+
+    /// Reads a stored record.
+    ///
+    /// # Errors
+    /// [`RecordError::Newer`] if a newer release wrote it; [`RecordError::Corrupt`] if no sequence of commands could
+    /// have made it: then it is left alone for a person to look at, rather than guessed at.
+    pub fn decode(bytes: &[u8]) -> Result<Resource, RecordError> {
+        let raw: RawResource = decode(bytes)?;
+        let mut resource = Resource::new(token(raw.last_token)?);
+        resource.value =
+            ValueBlock::new(raw.value).map_err(|error| RecordError::corrupt(error.to_string()))?;
+        resource.value_valid = !raw.value_stale;
+        raw.holders.into_iter().try_for_each(|holder| resource.add_holder(holder))?;
+        raw.conversions.into_iter().try_for_each(|conversion| resource.add_conversion(conversion))?;
+        raw.waiters.into_iter().try_for_each(|waiter| resource.add_waiter(waiter))?;
+        resource.check().map_err(RecordError::corrupt)?;
+        Ok(resource)
+    }
+
+    fn add_holder(&mut self, raw: RawHolder) -> Result<(), RecordError> {
+        let primary = self.unused(key(raw.session_high, raw.session_low, raw.lock))?;
+        let granted = Granted::new(mode(raw.mode)?, mode(raw.asked)?, token(raw.token)?, raw.since_unix_ms);
+        self.holders.insert(primary, granted);
+        for alias in raw.aliases {
+            let key = self.unused(LockKey { session: primary.session, lock: LockId(alias.lock) })?;
+            self.holders.share(primary, Alias { lock: key.lock, asked: mode(alias.asked)? });
+        }
+        Ok(())
+    }
+
+    fn add_conversion(&mut self, raw: RawConversion) -> Result<(), RecordError> {
+        let asked_by = key(raw.session_high, raw.session_low, raw.lock);
+        let primary = self.holders.find(asked_by).map(|(primary, _)| primary);
+        let granted = primary.and_then(|primary| self.holders.get_mut(primary));
+        let Some(granted) = granted.filter(|granted| granted.converting.is_none()) else {
+            return Err(RecordError::corrupt(format!("{asked_by} converts twice, or is not held")));
+        };
+        let conversion = Conversion { asked_by, to: mode(raw.to)? };
+        granted.converting = Some(self.queue.get_or_insert_default().push_conversion(conversion));
+        Ok(())
+    }
+
+    fn add_waiter(&mut self, raw: RawWaiter) -> Result<(), RecordError> {
+        let key = self.unused(key(raw.session_high, raw.session_low, raw.lock))?;
+        let waiter = Waiter { key, mode: mode(raw.mode)?, since_unix_ms: raw.since_unix_ms };
+        self.queue.get_or_insert_default().push_waiter(waiter);
+        Ok(())
+    }
+
+    /// The key, if no lock has it yet.
+    fn unused(&self, key: LockKey) -> Result<LockKey, RecordError> {
+        let waits = self.queue.as_deref().is_some_and(|queue| queue.waiter(key).is_some());
+        if waits || self.holders.find(key).is_some() {
+            return Err(RecordError::corrupt(format!("the lock {key} stands twice")));
+        }
+        Ok(key)
+    }
+}
+
 fn split(session: SessionId) -> (u64, u64) {
     ((session.0 >> 64) as u64, session.0 as u64)
 }
@@ -77,129 +185,97 @@ fn mode(number: u32) -> Result<Mode, RecordError> {
     mode.ok_or_else(|| RecordError::corrupt(format!("{number} is no mode")))
 }
 
-fn token(number: u64, last: Token) -> Result<Token, RecordError> {
-    let token = Token::from_u64(number).filter(|token| *token <= last);
-    token.ok_or_else(|| RecordError::corrupt(format!("{number} is no token up to {last}")))
+fn token(number: u64) -> Result<Token, RecordError> {
+    Token::from_u64(number).ok_or_else(|| RecordError::corrupt(format!("{number} is no token")))
 }
 
-impl Resource {
-    /// As it is stored.
-    pub fn encode(&self) -> Bytes {
-        let holders = self.granted().iter().map(|(key, granted)| {
-            let (session_high, session_low) = split(key.session);
-            RawHolder {
-                session_high,
-                session_low,
-                lock: key.lock.0,
-                mode: granted.mode as u32,
-                token: granted.token.get(),
-                since_unix_ms: granted.since_unix_ms,
-                aliases: granted
-                    .aliases
-                    .iter()
-                    .flat_map(|aliases| aliases.iter())
-                    .map(|lock| lock.0)
-                    .collect(),
-            }
-        });
-        let queue = self.waiting_queue();
-        let conversions = queue.iter().flat_map(|queue| queue.conversions()).map(|conversion| {
-            let holder =
-                self.granted().get_index_of(&conversion.key).and_then(|index| u32::try_from(index).ok());
-            let asked_by_lock = conversion.asked_by.lock.0;
-            RawConversion { holder: holder.unwrap_or(u32::MAX), to: conversion.to as u32, asked_by_lock }
-        });
-        let waiters = queue.iter().flat_map(|queue| queue.waiters()).map(|waiter| {
-            let (session_high, session_low) = split(waiter.key.session);
-            RawWaiter {
-                session_high,
-                session_low,
-                lock: waiter.key.lock.0,
-                mode: waiter.mode as u32,
-                since_unix_ms: waiter.since_unix_ms,
-            }
-        });
-        let value = self.value();
-        encode(&RawResource {
-            last_token: self.last_token().get(),
-            holders: holders.collect(),
-            conversions: conversions.collect(),
-            waiters: waiters.collect(),
-            value: value.block.into_bytes(),
-            value_stale: !value.valid,
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(session: u64, lock: u64, mode: Mode) -> RawHolder {
+        let (mode, token) = (mode as u32, 1);
+        RawHolder { session_low: session, lock, mode, asked: mode, token, ..Default::default() }
     }
 
-    /// Reads a stored record; one that no sequence of commands could have made is refused.
-    pub fn decode(bytes: &[u8]) -> Result<Resource, RecordError> {
-        let raw: RawResource = decode(bytes)?;
-        let last =
-            Token::from_u64(raw.last_token).ok_or_else(|| RecordError::corrupt("the last token is none"))?;
-        let mut seen = Keys::default();
-        let mut granted = Vec::with_capacity(raw.holders.len());
-        for holder in &raw.holders {
-            let key = key(holder.session_high, holder.session_low, holder.lock);
-            seen.take(key)?;
-            let aliases: Vec<LockId> = holder.aliases.iter().map(|lock| LockId(*lock)).collect();
-            for lock in &aliases {
-                seen.take(LockKey { session: key.session, lock: *lock })?;
-            }
-            granted.push((
-                key,
-                Granted {
-                    mode: mode(holder.mode)?,
-                    token: token(holder.token, last)?,
-                    since_unix_ms: holder.since_unix_ms,
-                    converting: None,
-                    aliases: (!aliases.is_empty()).then(|| Box::new(aliases)),
-                },
-            ));
-        }
-        let queue = decode_queue(&raw, &mut granted, &mut seen)?;
-        let value = ValueBlock::new(raw.value).map_err(|error| RecordError::corrupt(error.to_string()))?;
-        Resource::restore(last, granted, queue, value, !raw.value_stale).map_err(RecordError::corrupt)
+    fn conversion(session: u64, lock: u64, to: Mode) -> RawConversion {
+        RawConversion { session_low: session, lock, to: to as u32, ..Default::default() }
     }
-}
 
-/// Lock keys met so far: none may come twice.
-#[derive(Default)]
-struct Keys(BTreeSet<LockKey>);
+    fn waiter(session: u64, lock: u64, mode: Mode) -> RawWaiter {
+        RawWaiter { session_low: session, lock, mode: mode as u32, ..Default::default() }
+    }
 
-impl Keys {
-    fn take(&mut self, key: LockKey) -> Result<(), RecordError> {
-        if self.0.insert(key) {
-            Ok(())
-        } else {
-            Err(RecordError::corrupt(format!("the lock {key} stands twice")))
+    /// Two readers, one of which wants to write; and two writers who wait.
+    fn possible() -> RawResource {
+        use Mode::{ConcurrentWrite, Exclusive, ProtectedRead};
+        let mut shared = holder(1, 1, ProtectedRead);
+        shared.aliases = vec![RawAlias { lock: 2, asked: ProtectedRead as u32 }];
+        RawResource {
+            last_token: 1,
+            holders: vec![shared, holder(2, 1, ProtectedRead)],
+            conversions: vec![conversion(1, 2, Exclusive)],
+            waiters: vec![waiter(3, 1, ConcurrentWrite), waiter(4, 1, Exclusive)],
+            ..Default::default()
         }
     }
-}
 
-fn decode_queue(
-    raw: &RawResource,
-    granted: &mut [(LockKey, Granted)],
-    seen: &mut Keys,
-) -> Result<Queue, RecordError> {
-    let mut queue = Queue::default();
-    for conversion in &raw.conversions {
-        let holder =
-            granted.get_mut(conversion.holder as usize).filter(|(_, granted)| granted.converting.is_none());
-        let (key, granted) = holder
-            .ok_or_else(|| RecordError::corrupt("a conversion of no lock, or a second one of a lock"))?;
-        let lock = LockId(conversion.asked_by_lock);
-        let own = lock == key.lock || granted.aliases.iter().any(|aliases| aliases.contains(&lock));
-        if !own {
-            return Err(RecordError::corrupt("a conversion that nobody asked for"));
+    /// Says what is wrong with what the change makes of a possible record.
+    fn wrong(change: impl Fn(&mut RawResource)) -> String {
+        let mut raw = possible();
+        change(&mut raw);
+        match Resource::decode(&encode(&raw)) {
+            Err(RecordError::Corrupt { what }) => what,
+            other => panic!("{raw:?} is read as {other:?}"),
         }
-        let to = mode(conversion.to)?;
-        let asked_by = LockKey { session: key.session, lock };
-        granted.converting = Some(queue.push_conversion(Conversion { key: *key, asked_by, to }));
     }
-    for waiter in &raw.waiters {
-        let key = key(waiter.session_high, waiter.session_low, waiter.lock);
-        seen.take(key)?;
-        let (mode, since_unix_ms) = (mode(waiter.mode)?, waiter.since_unix_ms);
-        queue.push_waiter(Waiter { key, mode, since_unix_ms });
+
+    #[test]
+    fn a_possible_record_is_read() {
+        let resource = Resource::decode(&encode(&possible())).unwrap();
+        assert_eq!(resource.encode(), encode(&possible()));
+        assert_eq!((resource.holders().count(), resource.queue().count()), (2, 3));
     }
-    Ok(queue)
+
+    #[test]
+    fn numbers_out_of_their_ranges_are_corrupt() {
+        assert!(wrong(|raw| raw.last_token = u64::MAX).contains("is no token"));
+        assert!(wrong(|raw| raw.holders[0].mode = 6).contains("6 is no mode"));
+        assert!(wrong(|raw| raw.holders[0].asked = 256).contains("256 is no mode"));
+        assert!(wrong(|raw| raw.holders[0].aliases[0].asked = 6).contains("6 is no mode"));
+        assert!(wrong(|raw| raw.conversions[0].to = 6).contains("6 is no mode"));
+        assert!(wrong(|raw| raw.waiters[0].mode = 6).contains("6 is no mode"));
+        assert!(wrong(|raw| raw.holders[0].token = 2).contains("greater than the last one"));
+        assert!(wrong(|raw| raw.value = vec![0; 1025].into()).contains("1025 bytes"));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_corrupt() {
+        let twice = "stands twice";
+        assert!(wrong(|raw| raw.holders.push(raw.holders[1].clone())).contains(twice));
+        assert!(wrong(|raw| raw.holders.push(holder(1, 2, Mode::Null))).contains(twice));
+        assert!(wrong(|raw| raw.holders[0].aliases[0].lock = 1).contains(twice));
+        assert!(wrong(|raw| raw.waiters.push(raw.waiters[0])).contains(twice));
+        assert!(wrong(|raw| raw.waiters.push(waiter(1, 2, Mode::Exclusive))).contains(twice));
+    }
+
+    #[test]
+    fn a_state_that_breaks_the_rules_is_corrupt() {
+        let writer = |raw: &mut RawResource| raw.holders.push(holder(9, 1, Mode::ConcurrentWrite));
+        assert!(wrong(writer).contains("incompatible mode"));
+        assert!(wrong(|raw| raw.conversions.push(raw.conversions[0])).contains("converts twice"));
+        assert!(wrong(|raw| raw.conversions[0].lock = 3).contains("is not held"));
+        assert!(
+            wrong(|raw| raw.conversions[0].to = Mode::ConcurrentRead as u32).contains("waits to go down")
+        );
+        let deadlock = |raw: &mut RawResource| raw.conversions.push(conversion(2, 1, Mode::Exclusive));
+        assert!(wrong(deadlock).contains("waits for a conversion that waits for it"));
+        assert!(wrong(|raw| raw.waiters.push(waiter(9, 1, Mode::Null))).contains("waits for NL"));
+        assert!(wrong(|raw| raw.holders.truncate(1)).contains("waits who could be granted"));
+        let free = |raw: &mut RawResource| {
+            raw.holders.clear();
+            raw.conversions.clear();
+        };
+        assert!(wrong(free).contains("waits who could be granted"));
+    }
 }

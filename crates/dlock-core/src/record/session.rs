@@ -7,6 +7,9 @@ use crate::{Epoch, MemberId};
 use bytes::Bytes;
 use std::time::Duration;
 
+/// At a million attachments a second, it lasts 292,000 years.
+const EPOCH_MAX: u64 = i64::MAX as u64;
+
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawSession {
     #[prost(bytes = "vec", tag = "1")]
@@ -68,7 +71,7 @@ impl SessionRecord {
         let client = ClientInfo::new(raw.client_name, raw.client_host, raw.client_pid, raw.client_version);
         Ok(SessionRecord {
             owner: MemberId(decode_u128(&raw.owner, "the owner's id")?),
-            epoch: Epoch(raw.epoch),
+            epoch: epoch(raw.epoch)?,
             terms: LeaseTerms::new(ttl, lock_delay)
                 .map_err(|error| RecordError::corrupt(error.to_string()))?,
             principal: raw.principal,
@@ -84,6 +87,14 @@ impl SessionRecord {
             client: client.map_err(|error| RecordError::corrupt(error.to_string()))?,
             opened_unix_ms: raw.opened_unix_ms,
         })
+    }
+}
+
+/// Epochs begin with 1, and none comes near the end of its numbers: attaching can always add one.
+fn epoch(number: u64) -> Result<Epoch, RecordError> {
+    match number {
+        1..=EPOCH_MAX => Ok(Epoch(number)),
+        _ => Err(RecordError::corrupt(format!("{number} is no epoch"))),
     }
 }
 
@@ -113,14 +124,27 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_state_is_not_guessed_at() {
+    fn an_impossible_session_is_not_guessed_at() {
         let raw = RawSession {
             owner: vec![0; 16],
             secret_hash: vec![0; 32],
+            epoch: 1,
             ttl_ms: 1000,
-            state: 4,
             ..Default::default()
         };
-        assert!(matches!(SessionRecord::decode(&encode(&raw)), Err(RecordError::Corrupt { .. })));
+        assert!(SessionRecord::decode(&encode(&raw)).is_ok());
+        for impossible in [
+            RawSession { state: 4, ..raw.clone() },
+            RawSession { epoch: 0, ..raw.clone() },
+            RawSession { epoch: u64::MAX, ..raw.clone() },
+            RawSession { ttl_ms: 999, ..raw.clone() },
+            RawSession { lock_delay_ms: 60_001, ..raw.clone() },
+            RawSession { owner: vec![0; 15], ..raw.clone() },
+            RawSession { secret_hash: vec![0; 33], ..raw.clone() },
+            RawSession { client_name: "a\nb".into(), ..raw.clone() },
+        ] {
+            let decoded = SessionRecord::decode(&encode(&impossible));
+            assert!(matches!(decoded, Err(RecordError::Corrupt { .. })), "{impossible:?}");
+        }
     }
 }

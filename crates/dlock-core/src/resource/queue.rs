@@ -14,9 +14,7 @@ pub(crate) struct Waiter {
 /// A granted lock that waits for another mode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conversion {
-    /// The lock.
-    pub(crate) key: LockKey,
-    /// Which of its acquires asked: the lock's own key, unless it is shared.
+    /// Which of the lock's acquires asked: the lock's own key, unless it is shared. It goes with this acquire.
     pub(crate) asked_by: LockKey,
     pub(crate) to: Mode,
 }
@@ -88,13 +86,6 @@ impl Queue {
         let conversion = self.converting.remove(&ticket)?;
         self.wanted[conversion.to as usize] -= 1;
         Some(conversion)
-    }
-
-    /// The lock that converts has another key from now on.
-    pub(crate) fn rename_conversion(&mut self, ticket: Ticket, key: LockKey) {
-        if let Some(conversion) = self.converting.get_mut(&ticket) {
-            conversion.key = key;
-        }
     }
 
     pub(crate) fn first_conversion(&self) -> Option<(Ticket, Conversion)> {

@@ -43,6 +43,7 @@ fn a_resource_keeps_its_bytes() {
 fn impossible_records_are_corrupt() {
     let bytes = sample().encode();
     assert!(matches!(Resource::decode(&[2]), Err(RecordError::Newer { found: 2 })));
+    assert_eq!(Resource::decode(&[]), Err(RecordError::Empty));
     // The same holder twice.
     let holder = &bytes[3..];
     let length = usize::from(holder[1]) + 2;
