@@ -80,8 +80,10 @@ impl Timers {
         self.push(Timer { at, due });
     }
 
+    /// Due just after the session's last moment: at that very moment it still lives, and looking at it again and again
+    /// would not let the moment pass.
     pub(crate) fn watch_session(&self, home: &Home) {
-        self.push(Timer { at: home.expires_at(), due: Due::Session(home.id) });
+        self.push(Timer { at: home.expires_at() + Duration::from_millis(1), due: Due::Session(home.id) });
     }
 
     fn push(&self, timer: Timer) {
