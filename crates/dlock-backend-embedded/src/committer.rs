@@ -1,51 +1,85 @@
 //! Group commit: one thread takes all that waits and writes it in one transaction.
+//!
+//! For each batch, in this order: decide, write to disk, make visible and announce, answer. So nobody reads, is told
+//! of, or is promised what a crash could take back.
 
-use crate::State;
-use crate::disk::Disk;
-use crate::map::Decider;
-use dlock_store::{Condition, Severity, StoreError, Verdict, Write};
+use crate::batch::{Batch, Decisions};
+use crate::disk::{Disk, WriteFailure};
+use crate::map::Answer;
+use crate::state::State;
+use dlock_store::{Change, Condition, Severity, StoreError, Write};
 use futures::channel::oneshot;
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// How many writes one transaction carries at most: more would make all of them wait for long.
-const BATCH_MAX: usize = 4096;
+/// A transaction that has this many writes takes no further call: more would make all of them wait for long.
+const BATCH_WRITES: usize = 4096;
 
-type Answers = Vec<Result<Verdict, StoreError>>;
+/// The same, in bytes of its writes.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// The most that may wait for the disk, in bytes of the writes; beyond it, calls are refused. Who waits no longer
+/// leaves a call behind, so a disk that hangs would otherwise fill the memory.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What a write counts for besides its key and its value, in bytes.
+const WRITE_BYTES: usize = 128;
 
 /// One call of commit.
 struct Call {
     writes: Vec<Write>,
-    reply: oneshot::Sender<Answers>,
+    bytes: usize,
+    reply: oneshot::Sender<Vec<Answer>>,
+}
+
+/// A call that was decided.
+struct Reply {
+    to: oneshot::Sender<Vec<Answer>>,
+    answers: Vec<Answer>,
 }
 
 /// The thread, and the way to it.
 pub(crate) struct Committer {
     calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
+    /// What the calls that wait count for, in bytes.
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Committer {
     pub(crate) fn start(state: Arc<State>, disk: Disk) -> std::io::Result<Committer> {
         let (calls, incoming) = channel();
-        let thread = std::thread::Builder::new()
-            .name("dlock-commit".to_owned())
-            .spawn(move || run(&state, &disk, &incoming))?;
-        Ok(Committer { calls: Some(calls), thread: Some(thread) })
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let worker = Worker { state, disk, incoming, waiting_bytes: Arc::clone(&waiting_bytes) };
+        let thread =
+            std::thread::Builder::new().name("dlock-commit".to_owned()).spawn(move || worker.run())?;
+        Ok(Committer { calls: Some(calls), thread: Some(thread), waiting_bytes })
     }
 
-    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Answers {
+    /// Answers when the writes are on disk. Dropped before the thread has taken it, the call is not made; later, it
+    /// is made all the same.
+    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Vec<Answer> {
         let count = writes.len();
-        let (reply, answer) = oneshot::channel();
-        let gone = || vec![Err(StoreError::Unavailable { reason: "the store is closed".to_owned() }); count];
-        let sent = self.calls.as_ref().is_some_and(|calls| calls.send(Call { writes, reply }).is_ok());
-        if !sent {
-            return gone();
+        let bytes = writes.iter().map(bytes_of).sum();
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) > WAITING_BYTES_MAX {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let reason =
+                "too many writes wait for the disk: it is slower than what is asked of it".to_owned();
+            return vec![Err(StoreError::Unavailable { reason }); count];
         }
-        let ambiguous =
-            || StoreError::Ambiguous { reason: "the store was closed during a commit".to_owned() };
-        answer.await.unwrap_or_else(|_| vec![Err(ambiguous()); count])
+        let (reply, answer) = oneshot::channel();
+        let sent = self.calls.as_ref().is_some_and(|calls| calls.send(Call { writes, bytes, reply }).is_ok());
+        if !sent {
+            let reason = "the store is closed".to_owned();
+            return vec![Err(StoreError::Unavailable { reason }); count];
+        }
+        answer.await.unwrap_or_else(|oneshot::Canceled| {
+            let reason = "the store was closed during a commit".to_owned();
+            vec![Err(StoreError::Ambiguous { reason }); count]
+        })
     }
 }
 
@@ -53,82 +87,143 @@ impl Drop for Committer {
     /// Waits for what is under way, so that the directory is free when the last handle is gone.
     fn drop(&mut self) {
         self.calls = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            // It has printed its panic; those who waited were told that the outcome is not known.
+        let Some(thread) = self.thread.take() else { return };
+        // Whoever is woken by the thread may drop the last handle on it.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            // It has printed why it panicked, and those who waited have an answer.
         }
     }
 }
 
-fn run(state: &State, disk: &Disk, incoming: &Receiver<Call>) {
-    while let Ok(first) = incoming.recv() {
+fn bytes_of(write: &Write) -> usize {
+    let value = match &write.change {
+        Change::Put(value) => value.len(),
+        Change::Delete { .. } => 0,
+    };
+    let guards: usize = write.guards.iter().map(|guard| guard.key.as_str().len()).sum();
+    WRITE_BYTES + write.key.as_str().len() + value + guards
+}
+
+/// What the thread has. Only the thread changes the records, so they stand still while it decides and writes.
+struct Worker {
+    state: Arc<State>,
+    disk: Disk,
+    incoming: Receiver<Call>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn run(self) {
+        while let Ok(first) = self.incoming.recv() {
+            self.commit(self.gather(first));
+        }
+    }
+
+    /// All that waits, up to the bounds of a batch.
+    fn gather(&self, first: Call) -> Vec<Call> {
+        let (mut writes, mut bytes) = (first.writes.len(), first.bytes);
         let mut calls = vec![first];
-        let mut writes = calls[0].writes.len();
-        while writes < BATCH_MAX
-            && let Ok(call) = incoming.try_recv()
+        while writes < BATCH_WRITES
+            && bytes < BATCH_BYTES
+            && let Ok(call) = self.incoming.try_recv()
         {
             writes += call.writes.len();
+            bytes += call.bytes;
             calls.push(call);
         }
-        commit(state, disk, calls);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        calls
     }
-}
 
-/// Decides, writes, makes visible and answers a batch, in this order.
-fn commit(state: &State, disk: &Disk, calls: Vec<Call>) {
-    if let Some(condition) = &*state.broken.lock() {
-        let refused = StoreError::Unavailable { reason: condition.message.clone() };
-        return answer_all(calls, &refused);
-    }
-    let mut replies = Vec::with_capacity(calls.len());
-    // Only this thread changes the map, so that it may be read in between without holding it locked.
-    let decided = {
-        let map = state.map.lock();
-        let mut decider = Decider::new(&map);
-        for call in calls {
-            let verdicts: Vec<Verdict> = call.writes.into_iter().map(|write| decider.decide(write)).collect();
-            replies.push((call.reply, verdicts));
-        }
-        decider.decided
-    };
-    if !decided.is_empty() {
-        if let Err(error) = write(state, disk, &decided) {
-            let ambiguous = StoreError::Ambiguous { reason: break_down(state, &error) };
-            for (reply, verdicts) in replies {
-                drop(reply.send(vec![Err(ambiguous.clone()); verdicts.len()]));
+    fn commit(&self, calls: Vec<Call>) {
+        let mut calls = calls.into_iter();
+        let decided = self.state.read(|map| {
+            let mut batch = Batch::new(map);
+            let replies: Vec<Reply> = calls
+                .by_ref()
+                .filter(|call| !call.reply.is_canceled())
+                .map(|call| {
+                    let answers = call.writes.into_iter().map(|write| batch.decide(write)).collect();
+                    Reply { to: call.reply, answers }
+                })
+                .collect();
+            (replies, batch.finish())
+        });
+        let (replies, decisions) = match decided {
+            Ok(decided) => decided,
+            Err(broken) => {
+                for call in calls {
+                    answer(call.reply, vec![Err(broken.clone()); call.writes.len()]);
+                }
+                return;
             }
-            return;
+        };
+        match self.write(decisions) {
+            Ok(()) => replies.into_iter().for_each(|reply| answer(reply.to, reply.answers)),
+            Err(error) => {
+                for reply in replies {
+                    answer(reply.to, vec![Err(error.clone()); reply.answers.len()]);
+                }
+            }
         }
-        let mut map = state.map.lock();
-        state.apply(&mut map, decided);
     }
-    for (reply, verdicts) in replies {
-        drop(reply.send(verdicts.into_iter().map(Ok).collect())); // whoever asked may have gone
+
+    /// Writes to disk, then makes visible.
+    fn write(&self, decisions: Decisions) -> Result<(), StoreError> {
+        if decisions.writes.is_empty() {
+            return Ok(());
+        }
+        match self.disk.write(&decisions) {
+            Ok(()) => {
+                self.state.apply(decisions.writes);
+                Ok(())
+            }
+            Err(failure) => {
+                let condition = condition(&failure);
+                let (full, reason) = (condition.code == NOSPACE, condition.message.clone());
+                self.state.break_down(condition);
+                Err(match failure {
+                    WriteFailure::Unknown(_) => StoreError::Ambiguous { reason },
+                    WriteFailure::NotWritten(_) if full => StoreError::Full { reason },
+                    WriteFailure::NotWritten(_) => StoreError::Unavailable { reason },
+                })
+            }
+        }
     }
 }
 
-fn write(state: &State, disk: &Disk, decided: &[crate::map::Decided]) -> Result<(), redb::Error> {
-    let absences = state.map.lock().absences.clone();
-    disk.write(&absences, decided)
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message =
+                "the thread that writes the data directory has ended by a defect: restart this server";
+            let message = message.to_owned();
+            self.state.break_down(Condition { severity: Severity::Failure, code: "DEFECT", message });
+        }
+    }
 }
 
-/// After a failed transaction nobody knows what is on disk: nothing is served any more until the directory is opened
-/// anew, by which the database repairs itself.
-fn break_down(state: &State, error: &redb::Error) -> String {
-    let full = matches!(error, redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
+const NOSPACE: &str = "NOSPACE";
+
+/// What is wrong after a failed transaction: nothing is served any more until the directory is opened anew.
+///
+/// To go on would be a guess. The database refuses all work after an error of the disk, and after a failed sync not
+/// even reading it again tells what is on disk: the system's cache shows what was written, synced or not.
+fn condition(failure: &WriteFailure) -> Condition {
+    let (WriteFailure::NotWritten(error) | WriteFailure::Unknown(error)) = failure;
+    let full = matches!(error, redb::Error::Io(error)
+        if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
     let (code, way_out) = if full {
-        ("NOSPACE", "make room on the disk and restart this server")
+        (NOSPACE, "make room on the disk and restart this server")
     } else {
         ("IO", "look after the disk and restart this server")
     };
     let message = format!("the data directory could not be written ({error}): {way_out}");
-    *state.broken.lock() = Some(Condition { severity: Severity::Failure, code, message: message.clone() });
-    message
+    Condition { severity: Severity::Failure, code, message }
 }
 
-fn answer_all(calls: Vec<Call>, error: &StoreError) {
-    for call in calls {
-        drop(call.reply.send(vec![Err(error.clone()); call.writes.len()]));
+fn answer(to: oneshot::Sender<Vec<Answer>>, answers: Vec<Answer>) {
+    if to.send(answers).is_err() {
+        // Whoever asked has gone, and reads the outcome from the record.
     }
 }

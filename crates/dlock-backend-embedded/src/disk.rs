@@ -1,170 +1,201 @@
 //! The database on disk: one redb file with the records, the absences and a little about itself.
 
+use crate::batch::Decisions;
+use crate::directory::DataDirectory;
 use crate::error::OpenError;
-use crate::map::{Absence, BUCKETS, Decided, Map, bucket};
+use crate::map::{Absence, BUCKETS, Decided, Map};
 use bytes::Bytes;
 use dlock_store::{Change, Key, Version};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use std::collections::BTreeMap;
-use std::fs;
+use redb::{
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
+};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// The database's file in the data directory.
 const FILE: &str = "dlock.redb";
+/// Its name until it is whole: a file that a crash leaves behind half made is no database.
+const DRAFT: &str = "dlock.redb.new";
 /// The format that this release writes and reads.
 const FORMAT: u64 = 1;
+/// What redb may keep in memory, in bytes: for its pages alone, as the records are read from our own memory.
+const CACHE_BYTES: usize = 64 << 20;
 
 /// key → (version, value)
-const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
+const RECORDS: TableDefinition<'_, &[u8], (u64, &[u8])> = TableDefinition::new("records");
 /// bucket → (version of the last deletion, floor)
 const ABSENCES: TableDefinition<'_, u16, (u64, u64)> = TableDefinition::new("absences");
-/// `format`, `last` (the version of the last write)
+/// `format`
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The open database.
 pub(crate) struct Disk {
     database: Database,
+    /// Unlocked after the database is closed: fields are dropped in this order.
+    _directory: Option<DataDirectory>,
+}
+
+/// A batch that was not written for sure, or perhaps not.
+pub(crate) enum WriteFailure {
+    /// Nothing of it is on disk.
+    NotWritten(redb::Error),
+    /// All of it may be on disk, or nothing.
+    Unknown(redb::Error),
 }
 
 impl Disk {
-    pub(crate) fn open(directory: &Path) -> Result<Disk, OpenError> {
-        if directory.exists() && !directory.is_dir() {
-            return Err(OpenError::NotADirectory { path: directory.to_owned() });
-        }
-        let permission = |source: std::io::Error| match source.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                OpenError::Permission { directory: directory.to_owned(), source }
-            }
-            ErrorKind::NotADirectory => OpenError::NotADirectory { path: directory.to_owned() },
-            _ => OpenError::Io(source),
+    pub(crate) fn open(path: &Path) -> Result<(Disk, Map), OpenError> {
+        let directory = DataDirectory::open(path)?;
+        let database = open_file(&directory).map_err(|failure| failure.at_directory(path))?;
+        Disk { database, _directory: Some(directory) }.loaded().map_err(|failure| failure.at_directory(path))
+    }
+
+    pub(crate) fn open_with_backend(
+        backend: impl redb::StorageBackend,
+        place: &str,
+    ) -> Result<(Disk, Map), OpenError> {
+        let open = || {
+            let database = builder().create_with_backend(backend)?;
+            initialise(&database)?;
+            Disk { database, _directory: None }.loaded()
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(permission)?;
-        let path = directory.join(FILE);
-        let new = !path.exists();
-        let database = Database::create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { directory: directory.to_owned() },
-            DatabaseError::Storage(redb::StorageError::Io(error)) => permission(error),
-            other => redb::Error::from(other).into(),
-        })?;
-        let disk = Disk::initialise(database)?;
-        if new {
-            // The file's own name is durable only with its directory.
-            fs::File::open(directory)?.sync_all()?;
-        }
-        Ok(disk)
+        open().map_err(|failure: Failure| failure.at(place))
     }
 
-    pub(crate) fn open_with_backend(backend: impl redb::StorageBackend) -> Result<Disk, OpenError> {
-        let database = Database::builder().create_with_backend(backend).map_err(redb::Error::from)?;
-        Disk::initialise(database)
+    fn loaded(self) -> Result<(Disk, Map), Failure> {
+        let map = load(&self.database.begin_read()?)?;
+        Ok((self, map))
     }
 
-    /// Makes the tables of a new database, or checks an old one's format.
-    fn initialise(database: Database) -> Result<Disk, OpenError> {
-        let disk = Disk { database };
-        disk.initialise_tables().map_err(|error| match error {
-            Initialise::Redb(error) => error.into(),
-            Initialise::Newer(found) => OpenError::Newer { found, known: FORMAT },
-        })?;
-        Ok(disk)
+    /// Writes a batch; when this returns, it is on disk.
+    pub(crate) fn write(&self, batch: &Decisions) -> Result<(), WriteFailure> {
+        let transaction = self.fill(batch).map_err(WriteFailure::NotWritten)?;
+        transaction.commit().map_err(|error| WriteFailure::Unknown(error.into()))
     }
 
-    fn initialise_tables(&self) -> Result<(), Initialise> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get("format")?.map(|format| format.value());
-            match found {
-                Some(found) if found > FORMAT => return Err(Initialise::Newer(found)),
-                Some(_) => {}
-                None => {
-                    meta.insert("format", FORMAT)?;
-                    meta.insert("last", 0)?;
-                }
-            }
-            transaction.open_table(RECORDS)?;
-            transaction.open_table(ABSENCES)?;
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Reads everything.
-    pub(crate) fn load(&self) -> Result<Map, OpenError> {
-        let mut map = Map::default();
-        self.load_into(&mut map)?;
-        Ok(map)
-    }
-
-    fn load_into(&self, map: &mut Map) -> Result<(), OpenError> {
-        let corrupt = |what: &str| OpenError::Corrupt { what: what.to_owned() };
-        let transaction = self.database.begin_read().map_err(redb::Error::from)?;
-        let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-        for entry in records.iter().map_err(redb::Error::from)? {
-            let (key, value) = entry.map_err(redb::Error::from)?;
-            let key = Key::new(key.value()).map_err(|_| corrupt("a key is too long"))?;
-            let (version, value) = value.value();
-            map.records.insert(key, (Version(version), Bytes::copy_from_slice(value)));
-        }
-        let absences = transaction.open_table(ABSENCES).map_err(redb::Error::from)?;
-        for entry in absences.iter().map_err(redb::Error::from)? {
-            let (bucket, absence) = entry.map_err(redb::Error::from)?;
-            let (version, floor) = absence.value();
-            let bucket = usize::from(bucket.value());
-            if bucket >= BUCKETS {
-                return Err(corrupt("there is no such bucket"));
-            }
-            map.absences[bucket] = Absence { version: Version(version), floor };
-        }
-        let meta = transaction.open_table(META).map_err(redb::Error::from)?;
-        let last = meta.get("last").map_err(redb::Error::from)?;
-        map.last = Version(last.ok_or_else(|| corrupt("the last version is missing"))?.value());
-        Ok(())
-    }
-
-    /// Writes a batch; when this returns, it is on disk. `before` are the absences without it.
-    pub(crate) fn write(&self, before: &[Absence; BUCKETS], batch: &[Decided]) -> Result<(), redb::Error> {
+    fn fill(&self, batch: &Decisions) -> Result<WriteTransaction, redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         {
             let mut records = transaction.open_table(RECORDS)?;
-            let mut emptied: BTreeMap<usize, Absence> = BTreeMap::new();
-            for decided in batch {
-                match &decided.change {
-                    Change::Put(value) => {
-                        records.insert(decided.key.as_str(), (decided.version.0, value.as_ref()))?;
-                    }
-                    Change::Delete { floor } => {
-                        records.remove(decided.key.as_str())?;
-                        let bucket = bucket(&decided.key);
-                        let absence = emptied.entry(bucket).or_insert(before[bucket]);
-                        absence.version = decided.version;
-                        absence.floor = absence.floor.max(*floor);
-                    }
+            for Decided { key, version, change } in &batch.writes {
+                let key = key.as_str().as_bytes();
+                match change {
+                    Change::Put(value) => drop(records.insert(key, (version.0, value.as_ref()))?),
+                    Change::Delete { .. } => drop(records.remove(key)?),
                 }
             }
             let mut absences = transaction.open_table(ABSENCES)?;
-            for (bucket, absence) in emptied {
-                absences.insert(bucket as u16, (absence.version.0, absence.floor))?;
-            }
-            if let Some(last) = batch.last() {
-                transaction.open_table(META)?.insert("last", last.version.0)?;
+            for (bucket, absence) in &batch.absences {
+                absences.insert(*bucket as u16, (absence.version.0, absence.floor))?;
             }
         }
-        transaction.commit()?;
-        Ok(())
+        Ok(transaction)
     }
 }
 
-enum Initialise {
-    Redb(redb::Error),
-    Newer(u64),
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    // All of it is read at the start anyway, and a damaged record should be found there, not by a wrong lock.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
 }
 
-impl<E: Into<redb::Error>> From<E> for Initialise {
-    fn from(error: E) -> Initialise {
-        Initialise::Redb(error.into())
+/// Opens the directory's database, which is made if there is none: under another name until it is whole.
+fn open_file(directory: &DataDirectory) -> Result<Database, Failure> {
+    if !directory.file(FILE).try_exists()? {
+        directory.make_file(DRAFT)?;
+        initialise(&builder().create(directory.file(DRAFT))?)?;
+        directory.rename(DRAFT, FILE)?;
+    }
+    let database = builder().open(directory.file(FILE))?;
+    initialise(&database)?;
+    Ok(database)
+}
+
+/// Makes the tables of a new database, or checks an old one's format.
+fn initialise(database: &Database) -> Result<(), Failure> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get("format")?.map(|format| format.value());
+        match format {
+            Some(FORMAT) => return Ok(()),
+            Some(found) if found > FORMAT => return Err(Failure::Newer { found }),
+            Some(found) => return Err(Failure::Corrupt(format!("there was never a format {found}"))),
+            None => {
+                meta.insert("format", FORMAT)?;
+            }
+        }
+        transaction.open_table(RECORDS)?;
+        transaction.open_table(ABSENCES)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Reads everything.
+///
+/// The version of the last write need not be stored: if that was a deletion, it is its bucket's version, and else its
+/// record's. So the greatest that is there is the greatest that was ever given, and none is used twice.
+fn load(transaction: &ReadTransaction) -> Result<Map, Failure> {
+    let mut map = Map::default();
+    for entry in transaction.open_table(RECORDS)?.iter()? {
+        let (key, value) = entry?;
+        let key = std::str::from_utf8(key.value()).ok().and_then(|key| Key::new(key).ok());
+        let key = key.ok_or_else(|| Failure::Corrupt("a key is none".to_owned()))?;
+        let (version, value) = value.value();
+        let change = Change::Put(Bytes::copy_from_slice(value));
+        map.apply(Decided { key, version: Version(version), change });
+    }
+    for entry in transaction.open_table(ABSENCES)?.iter()? {
+        let (bucket, absence) = entry?;
+        let (bucket, (version, floor)) = (usize::from(bucket.value()), absence.value());
+        if bucket >= BUCKETS {
+            return Err(Failure::Corrupt(format!("there is no bucket {bucket}")));
+        }
+        map.restore_absence(bucket, Absence { version: Version(version), floor });
+    }
+    Ok(map)
+}
+
+/// An [`OpenError`] that does not know yet where it happened.
+enum Failure {
+    Database(redb::Error),
+    Corrupt(String),
+    Newer { found: u64 },
+}
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Database(error.into())
+    }
+}
+
+impl Failure {
+    fn at_directory(self, directory: &Path) -> OpenError {
+        match self {
+            Failure::Database(redb::Error::Io(error)) if error.kind() != ErrorKind::InvalidData => {
+                OpenError::from_io(directory, error)
+            }
+            Failure::Database(redb::Error::DatabaseAlreadyOpen) => {
+                OpenError::InUse { directory: directory.to_owned() }
+            }
+            other => other.at(&directory.display().to_string()),
+        }
+    }
+
+    fn at(self, place: &str) -> OpenError {
+        let place = place.to_owned();
+        match self {
+            // What redb says of a file that is no database of its own.
+            Failure::Database(redb::Error::Io(source)) if source.kind() != ErrorKind::InvalidData => {
+                OpenError::Io { place, source }
+            }
+            Failure::Database(other) => OpenError::Corrupt { place, what: other.to_string() },
+            Failure::Corrupt(what) => OpenError::Corrupt { place, what },
+            Failure::Newer { found } => OpenError::Newer { place, found, known: FORMAT },
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Why a data directory can't be opened.
 
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// Why a data directory can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
+    /// Another process, or another store in this one, has it open.
     #[error("the data directory {} is in use by another dlock: stop that one, or give this one a directory of its own", directory.display())]
     InUse {
         /// Which.
@@ -23,36 +24,65 @@ pub enum OpenError {
         /// Which.
         directory: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The database is not one, or is damaged.
     #[error(
-        "the database in the data directory can't be read ({what}): restore it from a copy, or start with an empty directory and let all clients lock anew"
+        "the database in {place} is damaged ({what}): restore it from a copy, or start with an empty directory and let all clients lock anew"
     )]
     Corrupt {
+        /// Where it is.
+        place: String,
         /// What was found.
         what: String,
     },
     /// A newer release has written it.
     #[error(
-        "the data directory was written by a newer dlock (format {found}, this one knows {known}): upgrade this server"
+        "the database in {place} was written by a newer dlock (format {found}, this one knows {known}): upgrade this server"
     )]
     Newer {
+        /// Where it is.
+        place: String,
         /// Its format.
         found: u64,
         /// The newest format that this release knows.
         known: u64,
     },
-    /// Anything else that the system or the database says.
-    #[error("the data directory can't be opened: {0}")]
-    Io(#[from] std::io::Error),
+    /// Anything else that the system says.
+    #[error("{place} can't be opened: {source}")]
+    Io {
+        /// What was to be opened.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-impl From<redb::Error> for OpenError {
-    fn from(error: redb::Error) -> OpenError {
-        match error {
-            redb::Error::Io(error) => OpenError::Io(error),
-            other => OpenError::Corrupt { what: other.to_string() },
+impl OpenError {
+    /// What an error of the system says about the directory.
+    pub(crate) fn from_io(directory: &Path, source: io::Error) -> OpenError {
+        match source.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                OpenError::Permission { directory: directory.to_owned(), source }
+            }
+            ErrorKind::NotADirectory => OpenError::NotADirectory { path: directory.to_owned() },
+            _ => OpenError::Io { place: format!("the data directory {}", directory.display()), source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a unit test, because a superuser who runs the tests is denied nothing.
+    #[test]
+    fn a_denied_permission_names_the_directory_and_the_way_out() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+            let error = OpenError::from_io(Path::new("/var/lib/dlock"), kind.into());
+            assert!(matches!(error, OpenError::Permission { .. }), "{error:?}");
+            let message = error.to_string();
+            assert!(message.contains("/var/lib/dlock") && message.contains("writable"), "{message}");
         }
     }
 }

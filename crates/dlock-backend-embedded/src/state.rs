@@ -1,0 +1,105 @@
+//! What the handles of a store share: the records, those who watch them, and what is wrong.
+
+use crate::map::{Answer, Decided, Map, View};
+use crate::watch::{Watchers, Watching};
+use dlock_store::{Condition, Scope, StoreError, Verdict, Version, Write};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// How many writes of a batch become visible before readers get their turn.
+const APPLIED_AT_ONCE: usize = 64;
+
+#[derive(Default)]
+pub(crate) struct State {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    map: Map,
+    watchers: Watchers,
+    /// Why nothing is served any more.
+    broken: Option<Condition>,
+}
+
+impl Inner {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.broken {
+            Some(condition) => Err(StoreError::Unavailable { reason: condition.message.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, decided: Decided, wakers: &mut Vec<Waker>) {
+        let watched = self.watchers.care_for(&decided.key).then(|| decided.key.clone());
+        self.map.apply(decided);
+        if let Some(key) = watched {
+            self.watchers.announce(&key, self.map.record(&key), wakers);
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn new(map: Map) -> State {
+        State { inner: RwLock::new(Inner { map, ..Inner::default() }) }
+    }
+
+    /// Looks at what is committed; an error if the store is broken.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Map) -> T) -> Result<T, StoreError> {
+        let inner = self.inner.read();
+        inner.check()?;
+        Ok(look(&inner.map))
+    }
+
+    /// Judges and makes writes, all at one instant: for a store that has nothing but its memory.
+    pub(crate) fn commit(&self, writes: Vec<Write>) -> Vec<Answer> {
+        let mut wakers = Vec::new();
+        let mut inner = self.inner.write();
+        let commit = |write: Write| {
+            if let Some(refusal) = inner.map.refusal(&write) {
+                return refusal;
+            }
+            let version = Version(inner.map.last().0 + 1);
+            inner.apply(Decided { key: write.key, version, change: write.change }, &mut wakers);
+            Ok(Verdict::Committed { version })
+        };
+        let answers = writes.into_iter().map(commit).collect();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        answers
+    }
+
+    /// Makes decided writes visible, in their order, and announces them.
+    pub(crate) fn apply(&self, decided: Vec<Decided>) {
+        let mut decided = decided.into_iter();
+        while decided.len() > 0 {
+            let mut wakers = Vec::new();
+            let mut inner = self.inner.write();
+            for write in decided.by_ref().take(APPLIED_AT_ONCE) {
+                inner.apply(write, &mut wakers);
+            }
+            drop(inner);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    pub(crate) fn watch(self: &Arc<State>, scope: Scope) -> Result<Watching, StoreError> {
+        let mut inner = self.inner.write();
+        inner.check()?;
+        Ok(Watching::start(scope, &mut inner.watchers, Arc::downgrade(self)))
+    }
+
+    pub(crate) fn unwatch(&self, remove: impl FnOnce(&mut Watchers)) {
+        remove(&mut self.inner.write().watchers);
+    }
+
+    /// Serves nothing any more.
+    pub(crate) fn break_down(&self, condition: Condition) {
+        self.inner.write().broken = Some(condition);
+    }
+
+    pub(crate) fn broken(&self) -> Option<Condition> {
+        self.inner.read().broken.clone()
+    }
+}
