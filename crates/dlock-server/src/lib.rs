@@ -9,5 +9,6 @@ pub mod metrics;
 mod serve;
 mod service;
 pub mod store;
+mod unreadable;
 
 pub use serve::{FRAME_BYTES_MAX, drain, routes, serve, serve_listener};

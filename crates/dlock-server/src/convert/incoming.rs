@@ -6,8 +6,11 @@ use dlock_core::resource::ValueUpdate;
 use dlock_core::session::ClientInfo;
 use dlock_core::{LockId, Mode, Namespace, ResourceId, ResourceName, SessionId, Token, ValueBlock};
 use dlock_engine::{Claim, LockRef, Patience, Request, RequestId, Secret};
-use dlock_proto::v1;
+use dlock_proto::{v1, v1alpha1};
 use std::time::Duration;
+
+/// The lock of a call that holds one: the only lock of a session of its own.
+pub(crate) const HELD_LOCK: LockId = LockId(1);
 
 fn path(at: &str, field: &str) -> String {
     if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") }
@@ -18,9 +21,8 @@ pub(crate) fn namespace(text: &str, field: &str) -> Result<Namespace, Fault> {
 }
 
 pub(crate) fn resource(resource: Option<v1::Resource>, at: &str) -> Result<ResourceId, Fault> {
-    let resource =
-        resource.ok_or_else(|| Fault::field(path(at, "resource"), "is missing: name what to lock"))?;
-    optional_resource(Some(resource), at).map(|resource| resource.expect("one was given"))
+    optional_resource(resource, at)?
+        .ok_or_else(|| Fault::field(path(at, "resource"), "is missing: name what to lock"))
 }
 
 fn optional_resource(resource: Option<v1::Resource>, at: &str) -> Result<Option<ResourceId>, Fault> {
@@ -113,10 +115,9 @@ pub(crate) fn query(query: v1::QueryLock, at: &str) -> Result<Request, Fault> {
     Ok(Request::Query { lock: lock_ref(query.lock_id, query.resource, at)? })
 }
 
-/// A call that holds one lock: the only lock of a session of its own.
 pub(crate) fn hold(hold: v1::HoldRequest) -> Result<(Request, ClientInfo), Fault> {
     let request = Request::Acquire {
-        lock: LockId(1),
+        lock: HELD_LOCK,
         resource: resource(hold.resource, "")?,
         mode: mode(hold.mode, "")?,
         patience: patience(hold.patience, "")?,
@@ -124,6 +125,20 @@ pub(crate) fn hold(hold: v1::HoldRequest) -> Result<(Request, ClientInfo), Fault
         report_position: hold.report_position,
     };
     Ok((request, client_info(hold.client, "")?))
+}
+
+/// What the first dlock's clients ask for: EX, in the default namespace.
+pub(crate) fn first_lock(first: v1alpha1::LockRequest) -> Result<Request, Fault> {
+    let v1alpha1::LockRequest { key, try_lock } = first;
+    let name = ResourceName::new(&key).map_err(|error| Fault::field("key", error))?;
+    Ok(Request::Acquire {
+        lock: HELD_LOCK,
+        resource: ResourceId { namespace: Namespace::default(), name },
+        mode: Mode::Exclusive,
+        patience: if try_lock { Patience::Try } else { Patience::Forever },
+        reentrant: false,
+        report_position: false,
+    })
 }
 
 pub(crate) fn client_info(client: Option<v1::ClientInfo>, at: &str) -> Result<ClientInfo, Fault> {
@@ -142,7 +157,57 @@ pub(crate) fn terms(open: &v1::OpenSession, at: &str) -> Result<LeaseTerms, Faul
 }
 
 pub(crate) fn session_id(text: &str, at: &str) -> Result<SessionId, Fault> {
-    text.parse().map_err(|error| Fault::field(path(at, "session_id"), error))
+    hexadecimal(text, path(at, "session_id"))
+}
+
+fn hexadecimal(text: &str, field: String) -> Result<SessionId, Fault> {
+    /// How much of a wrong one is repeated, in characters: errors travel in headers, which have to be short.
+    const REPEATED: usize = 64;
+    text.parse().map_err(|_| {
+        let (repeated, more) = match text.char_indices().nth(REPEATED) {
+            Some((at, _)) => (&text[..at], "…"),
+            None => (text, ""),
+        };
+        let why = format!("{repeated:?}{more} is not a session's id, which has 32 hexadecimal digits");
+        Fault::field(field, why)
+    })
+}
+
+/// What names begin with; empty means all.
+pub(crate) fn prefix(text: &str) -> Result<&str, Fault> {
+    if !text.is_empty() {
+        ResourceName::new(text).map_err(|error| Fault::field("prefix", error))?;
+    }
+    Ok(text)
+}
+
+/// The page after the one that ended with this resource; none for the first.
+pub(crate) fn resources_page(token: &str) -> Result<Option<&str>, Fault> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    ResourceName::new(token).map_err(|error| not_a_page(&error))?;
+    Ok(Some(token))
+}
+
+/// The page after the one that ended with this session; none for the first.
+pub(crate) fn sessions_page(token: &str) -> Result<Option<&str>, Fault> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    hexadecimal(token, "page_token".to_owned())?;
+    Ok(Some(token))
+}
+
+fn not_a_page(error: &impl std::fmt::Display) -> Fault {
+    Fault::field("page_token", format!("is not one that came with a page ({error}): begin with an empty one"))
+}
+
+/// How many items a page has: 100 if 0 is asked for. The engine has the upper limit.
+pub(crate) fn page_size(asked: u32) -> usize {
+    /// How many items a page has if the client doesn't say.
+    const DEFAULT: usize = 100;
+    if asked == 0 { DEFAULT } else { asked as usize }
 }
 
 pub(crate) fn secret(bytes: &[u8], at: &str) -> Result<Secret, Fault> {

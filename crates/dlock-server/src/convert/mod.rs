@@ -6,8 +6,9 @@ mod outgoing;
 mod views;
 
 pub(crate) use incoming::{
-    acquire, cancel, claims, client_info, convert, hold, lock_id, namespace, query, release, resource,
-    secret, session_id, terms, token,
+    HELD_LOCK, acquire, cancel, claims, client_info, convert, first_lock, hold, lock_id, namespace,
+    page_size, prefix, query, release, resource, resources_page, secret, session_id, sessions_page, terms,
+    token,
 };
 pub(crate) use outgoing::{blocking, claim_result, event, granted, queued, session_terms};
 pub(crate) use views::{member_info, resource_event, resource_info, session_info};

@@ -1,6 +1,6 @@
 //! `dlock.v1.AdminService`. A disconnect does not take back what was begun.
 
-use super::Answer;
+use super::{Answer, to_the_end};
 use crate::convert;
 use crate::fault::Fault;
 use dlock_core::LockKey;
@@ -29,7 +29,9 @@ impl AdminService for AdminApi {
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Answer<EndSessionResponse> {
         let session = convert::session_id(&request.into_inner().session_id, "")?;
-        self.0.end_session(session, EndReason::Revoked).await.map_err(Fault::from)?;
+        let engine = self.0.clone();
+        let end = async move { engine.end_session(session, EndReason::Revoked).await };
+        to_the_end(end).await.map_err(Fault::from)?;
         tracing::warn!(%session, "a session was ended by an administrator");
         Ok(Response::new(EndSessionResponse {}))
     }

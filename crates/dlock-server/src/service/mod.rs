@@ -2,8 +2,10 @@
 
 mod admin;
 mod health;
+mod held;
 mod hold;
 mod outbox;
+mod own_session;
 mod query;
 mod session;
 mod unary;
@@ -15,19 +17,16 @@ pub(crate) use outbox::UNREAD_FRAMES_MAX;
 pub(crate) use query::QueryApi;
 pub(crate) use v1alpha1::FirstDlock;
 
-use crate::fault::Fault;
 use dlock_core::SessionId;
-use dlock_core::lease::LeaseTerms;
-use dlock_core::session::ClientInfo;
-use dlock_engine::{Caller, Engine, OpenSession, Secret, Session};
+use dlock_engine::{Caller, Engine, SessionError};
 use dlock_proto::v1::lock_service_server::LockService;
 use dlock_proto::v1::*;
 use dlock_runtime::Clock;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -115,41 +114,14 @@ impl LockService for LockApi {
     }
 }
 
-/// A session that the server itself keeps alive, for as long as this exists: that of a call which holds a lock.
-struct OwnSession {
-    session: Session,
-    caller: Arc<Caller>,
-    _heartbeats: AbortOnDropHandle<()>,
+/// Runs an operation on a session to its end, even if its call is cancelled: stopped half-way, it could leave a session
+/// in the store that nobody keeps, so that it would never expire.
+async fn to_the_end<T: Send + 'static>(
+    operation: impl Future<Output = Result<T, SessionError>> + Send + 'static,
+) -> Result<T, SessionError> {
+    let done = tokio::spawn(operation).await;
+    done.unwrap_or_else(|error| Err(SessionError::StoreUnavailable { reason: error.to_string() }))
 }
 
-impl OwnSession {
-    async fn open(engine: &Engine, clock: Arc<dyn Clock>, client: ClientInfo) -> Result<OwnSession, Fault> {
-        let terms = LeaseTerms::default();
-        let caller = Caller::new();
-        let open = OpenSession { terms, principal: String::new(), client };
-        let (session, Secret(_)) = engine.open_session(open, caller.clone()).await?;
-        let beating = session.clone();
-        let heartbeats = tokio::spawn(async move {
-            // A server that is fenced may not acknowledge, and may again later; an ended session has its own event.
-            loop {
-                clock.sleep(terms.ttl() / 3).await;
-                if let Err(error) = beating.heartbeat(beating.epoch()) {
-                    tracing::debug!(session = %beating.id(), %error, "a call's session is not kept alive");
-                }
-            }
-        });
-        Ok(OwnSession { session, caller, _heartbeats: AbortOnDropHandle::new(heartbeats) })
-    }
-}
-
-impl Drop for OwnSession {
-    /// The call is over, by whatever way: so are its session and its lock.
-    fn drop(&mut self) {
-        let session = self.session.clone();
-        tokio::spawn(async move {
-            if let Err(error) = session.close().await {
-                tracing::debug!(session = %session.id(), %error, "a call's session was not closed");
-            }
-        });
-    }
-}
+#[cfg(test)]
+mod tests;

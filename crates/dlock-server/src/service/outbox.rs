@@ -73,6 +73,13 @@ impl Outbox {
         self.reader.wake();
     }
 
+    /// Nobody takes anything out any more: what waits is dropped, and so is what its session is still told.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.messages.clear();
+        state.end.get_or_insert(Ok(()));
+    }
+
     /// The client has read so many frames.
     pub(crate) fn received(&self, frames: u64) {
         let mut state = self.state.lock();

@@ -9,18 +9,7 @@ use dlock_proto::v1::*;
 use futures::StreamExt;
 use tonic::{Request, Response};
 
-/// How many items a page has if the client doesn't say.
-const PAGE_SIZE_DEFAULT: usize = 100;
-
 pub(crate) struct QueryApi(pub(crate) Engine);
-
-fn page_size(asked: u32) -> usize {
-    if asked == 0 { PAGE_SIZE_DEFAULT } else { asked as usize }
-}
-
-fn page_token(token: &str) -> Option<&str> {
-    (!token.is_empty()).then_some(token)
-}
 
 #[tonic::async_trait]
 impl QueryService for QueryApi {
@@ -35,8 +24,10 @@ impl QueryService for QueryApi {
     async fn list_resources(&self, request: Request<ListResourcesRequest>) -> Answer<ListResourcesResponse> {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace, "namespace")?;
-        let (after, limit) = (page_token(&request.page_token), page_size(request.page_size));
-        let page = self.0.resources(&namespace, &request.prefix, after, limit).await.map_err(Fault::from)?;
+        let prefix = convert::prefix(&request.prefix)?;
+        let after = convert::resources_page(&request.page_token)?;
+        let limit = convert::page_size(request.page_size);
+        let page = self.0.resources(&namespace, prefix, after, limit).await.map_err(Fault::from)?;
         Ok(Response::new(ListResourcesResponse {
             resources: page.items.into_iter().map(convert::resource_info).collect(),
             next_page_token: page.next.unwrap_or_default(),
@@ -45,7 +36,8 @@ impl QueryService for QueryApi {
 
     async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Answer<ListSessionsResponse> {
         let request = request.into_inner();
-        let (after, limit) = (page_token(&request.page_token), page_size(request.page_size));
+        let after = convert::sessions_page(&request.page_token)?;
+        let limit = convert::page_size(request.page_size);
         let page = self.0.sessions(after, limit).await.map_err(Fault::from)?;
         Ok(Response::new(ListSessionsResponse {
             sessions: page.items.into_iter().map(convert::session_info).collect(),
@@ -66,7 +58,8 @@ impl QueryService for QueryApi {
     ) -> Answer<Self::WatchResourcesStream> {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace, "namespace")?;
-        let events = self.0.watch_resources(&namespace, &request.prefix).await.map_err(Fault::from)?;
+        let prefix = convert::prefix(&request.prefix)?;
+        let events = self.0.watch_resources(&namespace, prefix).await.map_err(Fault::from)?;
         Ok(Response::new(events.map(|event| Ok(convert::resource_event(event))).boxed()))
     }
 

@@ -1,41 +1,35 @@
 //! The session's stream. When it breaks, the session lives on for its time to live: the client resumes it on another.
 
 use super::outbox::Outbox;
-use super::{AnswerStream, LockApi};
+use super::{AnswerStream, LockApi, to_the_end};
 use crate::convert;
 use crate::fault::Fault;
+use crate::unreadable;
 use dlock_core::Epoch;
 use dlock_core::session::Sequence;
 use dlock_engine::{AttachSession, OpenSession, Request, RequestId, Session, SessionError};
 use dlock_proto::v1::server_message::Body as Answer;
 use dlock_proto::v1::{self, ClientMessage, SessionRequest, SessionResponse, client_message::Body};
 use futures::{Stream, StreamExt};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 impl LockApi {
     /// Serves a stream: what comes in is taken by a task of its own, what goes out is pulled from the outbox.
-    pub(super) fn serve_session(&self, incoming: Streaming<SessionRequest>) -> AnswerStream<SessionResponse> {
-        self.serve_frames(incoming)
-    }
-
-    /// The same, from any source of frames.
-    fn serve_frames(
+    pub(super) fn serve_session(
         &self,
         incoming: impl Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
     ) -> AnswerStream<SessionResponse> {
         let outbox = Outbox::new();
         let (api, sink) = (self.clone(), Arc::clone(&outbox));
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
-            let end = api.read(incoming, &sink).await.map_err(Status::from);
+        let reading = tokio::spawn(async move {
+            let end = api.read(incoming, &sink).await;
             sink.finish(end);
-        }));
-        futures::stream::poll_fn(move |context| {
-            let _reading = &reading; // ends with the stream
-            outbox.poll_frame(context)
-        })
-        .boxed()
+        });
+        Outgoing { outbox, _reading: AbortOnDropHandle::new(reading) }.boxed()
     }
 
     /// Takes frames until the client sends no more, or one that ends the stream.
@@ -43,12 +37,12 @@ impl LockApi {
         &self,
         mut incoming: impl Stream<Item = Result<SessionRequest, Status>> + Unpin,
         outbox: &Arc<Outbox>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Status> {
         let mut attached: Option<Attached> = None;
         while let Some(frame) = incoming.next().await {
-            let Ok(SessionRequest { received_frames, messages }) = frame else {
-                return Ok(()); // the connection broke, or the frame was no frame: nobody is there to be told
-            };
+            // A connection that broke is an error here, too: then nobody reads what the stream ends with.
+            let SessionRequest { received_frames, messages } =
+                frame.map_err(|status| unreadable::explain(&status).map_or(status, Status::from))?;
             outbox.received(received_frames);
             let mut batch = Vec::new();
             for message in messages {
@@ -73,7 +67,9 @@ impl LockApi {
                     principal: String::new(),
                     client: convert::client_info(open.client, "open")?,
                 };
-                let (session, secret) = self.engine.open_session(open, outbox.clone()).await?;
+                let (engine, sink) = (self.engine.clone(), outbox.clone());
+                let (session, secret) =
+                    to_the_end(async move { engine.open_session(open, sink).await }).await?;
                 let endpoints = self.endpoints().await;
                 let opened = v1::SessionOpened {
                     session_id: session.id().to_string(),
@@ -107,7 +103,8 @@ impl LockApi {
             secret: convert::secret(&resume.resume_secret, at)?,
             claims,
         };
-        let (session, states) = self.engine.attach_session(attach, sink).await?;
+        let engine = self.engine.clone();
+        let (session, states) = to_the_end(async move { engine.attach_session(attach, sink).await }).await?;
         let endpoints = self.endpoints().await;
         let resumed = v1::SessionResumed {
             terms: Some(convert::session_terms(&self.engine, &session, endpoints.clone())),
@@ -118,6 +115,26 @@ impl LockApi {
                 .collect(),
         };
         Ok((session, resumed, endpoints))
+    }
+}
+
+/// The stream's outgoing half: the call ends with it.
+struct Outgoing {
+    outbox: Arc<Outbox>,
+    _reading: AbortOnDropHandle<()>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<SessionResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.outbox.poll_frame(context)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.outbox.abandon();
     }
 }
 
@@ -158,7 +175,8 @@ impl Attached {
             Some(Body::Close(v1::CloseSession {})) => {
                 self.admit(sequence)?;
                 self.submit(batch);
-                if let Err(error) = self.session.close().await {
+                let session = self.session.clone();
+                if let Err(error) = to_the_end(async move { session.close().await }).await {
                     outbox.send(sequence, Answer::Failed(Fault::from(error).into_failure()));
                 }
                 return Ok(());

@@ -1,7 +1,7 @@
 //! Sessions and locks by single calls. A session opened here lives on for its time to live when its client goes; a
 //! call that waits withdraws its request when it is cancelled, unless it was told to keep waiting.
 
-use super::LockApi;
+use super::{LockApi, to_the_end};
 use crate::convert;
 use crate::fault::Fault;
 use dlock_core::resource::Grant;
@@ -20,7 +20,8 @@ impl LockApi {
             principal: String::new(),
             client: convert::client_info(open.client, "session")?,
         };
-        let (session, secret) = self.engine.open_session(open, caller.clone()).await?;
+        let (engine, sink) = (self.engine.clone(), caller.clone());
+        let (session, secret) = to_the_end(async move { engine.open_session(open, sink).await }).await?;
         self.keep(session.id(), caller);
         let terms = convert::session_terms(&self.engine, &session, self.endpoints().await);
         let (session_id, resume_secret) = (session.id().to_string(), secret.0.to_vec().into());
@@ -69,7 +70,7 @@ impl LockApi {
         request: CloseSessionRequest,
     ) -> Result<CloseSessionResponse, Fault> {
         let (session, _) = self.find(request.session)?;
-        session.close().await?;
+        to_the_end(async move { session.close().await }).await?;
         Ok(CloseSessionResponse {})
     }
 
