@@ -1,6 +1,7 @@
 //! All services on one connection, and their end.
 
 use crate::service::{AdminApi, FirstDlock, HealthApi, LockApi, QueryApi};
+use crate::unreadable;
 use dlock_engine::Engine;
 use dlock_proto::health::health_server::HealthServer;
 use dlock_proto::v1::admin_service_server::AdminServiceServer;
@@ -47,13 +48,15 @@ pub fn routes(engine: &Engine, environment: &Environment) -> Routes {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(dlock_proto::FILE_DESCRIPTOR_SET)
     };
-    match (reflection().build_v1(), reflection().build_v1alpha()) {
+    let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is off");
             routes
         }
-    }
+    };
+    let blaming = axum::middleware::map_response(unreadable::blame_the_client);
+    Routes::from(routes.into_axum_router().layer(blaming)).prepare()
 }
 
 /// Serves connections that somebody else accepts, until `stop` completes.

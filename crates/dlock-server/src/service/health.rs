@@ -30,7 +30,7 @@ impl Health for HealthApi {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Answer<HealthCheckResponse> {
         let service = request.into_inner().service;
         if !SERVICES.contains(&service.as_str()) {
-            return Err(Status::not_found(format!("there is no service {service:?} here")));
+            return Err(Status::not_found(format!("no such service here: ask for one of {SERVICES:?}")));
         }
         Ok(Response::new(status(&self.0.borrow())))
     }

@@ -265,7 +265,7 @@ proptest! {
             let world = World::new().await;
             let mut other = world.open().await;
             let held = other.granted(lock(1, "theirs", Mode::Exclusive)).await;
-            let wild = world.open().await;
+            let mut wild = world.open().await;
             let mut sequence = 0;
             for (received_frames, mut messages) in frames {
                 for message in &mut messages {
@@ -278,9 +278,12 @@ proptest! {
                 }
                 drop(wild.sender.send(SessionRequest { received_frames, messages }));
             }
+            // A handler that had panicked would leave its stream open, without a word.
+            if let Err(status) = wild.finish().await {
+                prop_assert_ne!(reason(&status), ErrorReason::Unspecified, "{:?}", status);
+            }
             let query = Say::Query(QueryLock { lock_id: 1, ..Default::default() });
             prop_assert_eq!(other.granted(query).await.token, held.token);
-            drop(wild);
             let mut fresh = world.open().await;
             fresh.granted(lock(1, "fresh", Mode::Exclusive)).await;
             Ok(())

@@ -6,5 +6,6 @@ mod binary;
 mod calls;
 mod first_dlock;
 mod health;
+mod raw;
 mod stream;
 mod world;

@@ -114,6 +114,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Says no more, and hears how the stream ends.
+    pub async fn finish(&mut self) -> Result<(), Status> {
+        self.sender = mpsc::unbounded_channel().0;
+        self.end().await
+    }
+
     /// Asks, and waits for the first answer.
     pub async fn call(&mut self, body: Say) -> Hear {
         let asked = self.ask(body);
