@@ -16,7 +16,9 @@ pub(crate) fn run(sh: &Shell) -> Result<()> {
         .run()
         .context("clippy found something")?;
     let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
-    cmd!(sh, "cargo doc --workspace --no-deps --all-features --locked").run().context("the documentation has warnings")?;
+    cmd!(sh, "cargo doc --workspace --no-deps --all-features --locked")
+        .run()
+        .context("the documentation has warnings")?;
     Ok(())
 }
 

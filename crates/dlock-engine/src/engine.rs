@@ -423,8 +423,9 @@ impl Session {
             return Err(SessionError::Moved);
         }
         let shared = &self.engine.shared;
-        shared.check_may_act().map_err(|reason| SessionError::Fenced { reason })?;
-        self.home.heartbeat(shared.now())
+        // It counts as heard even where it can't be acknowledged: the home ends nobody who speaks.
+        self.home.heartbeat(shared.now())?;
+        shared.check_may_act().map_err(|reason| SessionError::Fenced { reason })
     }
 
     /// Takes requests, in order; their answers come as events. Returns at once.

@@ -5,10 +5,10 @@ use crate::engine::Health;
 use crate::error::SessionError;
 use crate::keys;
 use crate::shared::{Counters, Shared};
-use dlock_core::lease::{MEMBER_BEAT, MEMBER_TIMEOUT};
+use dlock_core::SessionId;
+use dlock_core::lease::{Lapse, MEMBER_BEAT, MEMBER_TIMEOUT};
 use dlock_core::record::MemberRecord;
 use dlock_core::session::{EndReason, SessionRecord};
-use dlock_core::{MemberId, SessionId, Timestamp};
 use dlock_store::{Change, Key, Record, Severity, StoreError, Verdict, Version, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,7 +33,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut own: OwnRecord) {
             tracing::warn!(%error, "this server's lease could not be renewed");
         }
         if !shared.capabilities.exclusive
-            && let Err(error) = shared.observe_members().await
+            && let Err(error) = shared.look_at_members().await
         {
             tracing::warn!(%error, "the other servers could not be looked at");
         }
@@ -44,7 +44,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut own: OwnRecord) {
 
 impl Shared {
     /// Joins the members: from now on this server may act.
-    pub(crate) async fn join(&self) -> Result<OwnRecord, StoreError> {
+    pub(crate) async fn join(self: &Arc<Self>) -> Result<OwnRecord, StoreError> {
         let record = MemberRecord {
             counter: 0,
             address: self.config.address.clone(),
@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// Writes the next counter, and with that may act for a while longer.
-    async fn beat(&self, own: &mut OwnRecord) -> Result<(), StoreError> {
+    async fn beat(self: &Arc<Self>, own: &mut OwnRecord) -> Result<(), StoreError> {
         own.record.counter += 1;
         let write = Write {
             key: keys::member(self.member),
@@ -70,7 +70,10 @@ impl Shared {
         match self.commit_one(write).await? {
             Verdict::Committed { version } => {
                 own.version = version;
-                self.lease.lock().committed(sent);
+                let lapse = self.lease.lock().committed(sent, self.now());
+                if let Some(lapse) = lapse.filter(|_| !self.capabilities.exclusive) {
+                    self.give_up_after(lapse);
+                }
                 Ok(())
             }
             // An earlier beat of unknown outcome took effect, or the others took this server for dead and removed
@@ -82,26 +85,29 @@ impl Shared {
         }
     }
 
-    async fn observe_members(&self) -> Result<(), StoreError> {
+    /// This server could not renew its lease for so long that the others may be ending its sessions: their clients
+    /// have to attach anew, which decides in the store who was first.
+    fn give_up_after(&self, lapse: Lapse) {
+        let given_up: Vec<_> =
+            self.all_homes().into_iter().filter(|home| lapse.may_have_ended(home.terms())).collect();
+        if !given_up.is_empty() {
+            tracing::warn!(
+                sessions = given_up.len(),
+                "after a long lapse of this server's lease, clients attach anew"
+            );
+        }
+        for home in given_up {
+            self.detach(&home, home.version, &home.record);
+        }
+    }
+
+    async fn look_at_members(&self) -> Result<(), StoreError> {
+        let sent = self.now();
         let records = self.list_all(keys::MEMBERS).await?;
-        let now = self.now();
-        let mut observer = self.observer.lock();
-        let mut seen = Vec::with_capacity(records.len());
-        for (key, record) in &records {
-            let Some(member) = keys::parse_member(key).filter(|member| *member != self.member) else {
-                continue;
-            };
-            match record.value().map(|bytes| MemberRecord::decode(bytes)) {
-                Some(Ok(decoded)) => observer.observe(member, decoded.counter, now),
-                Some(Err(error)) => tracing::error!(%member, %error, "a member's record can't be read"),
-                None => continue,
-            }
-            seen.push(member);
-        }
-        let known: Vec<MemberId> = observer.known().collect();
-        for member in known.into_iter().filter(|member| !seen.contains(member)) {
-            observer.gone(member, now);
-        }
+        // Each beat changes the version too, which can be compared where the record can't be read.
+        let version = |(key, record): &(Key, Record)| Some((keys::parse_member(key)?, record.version.0));
+        let counters = records.iter().filter_map(version).filter(|(member, _)| *member != self.member);
+        self.observer.lock().look(sent, self.now(), counters);
         Ok(())
     }
 
@@ -110,20 +116,21 @@ impl Shared {
         if self.check_may_act().is_err() {
             return;
         }
-        let now = self.now();
-        for (session, foreign) in self.due_orphans(now) {
+        for (session, foreign) in self.due_orphans() {
             if let Err(error) = self.end_orphan(session, &foreign).await {
                 tracing::warn!(%session, %error, "an orphaned session could not be expired yet");
             }
         }
     }
 
-    fn due_orphans(&self, now: Timestamp) -> Vec<(SessionId, Foreign)> {
+    /// Who is due at the time of the last look at the members, that is: who was an orphan then.
+    fn due_orphans(&self) -> Vec<(SessionId, Foreign)> {
         let observer = self.observer.lock();
-        let directory = self.directory.lock();
+        let looked = if self.capabilities.exclusive { Some(self.now()) } else { observer.looked() };
+        let Some(looked) = looked else { return Vec::new() };
         let due = |foreign: &Foreign| {
             // In a store of its own, a server's peers are those that had it before: they are dead for certain.
-            let dead_since = match (self.capabilities.exclusive, observer.dead_since(foreign.owner, now)) {
+            let dead_since = match (self.capabilities.exclusive, observer.dead_since(foreign.owner)) {
                 (true, _) => Some(foreign.seen),
                 (false, Some(since)) => Some(since.max(foreign.seen)),
                 (false, None) if observer.known().any(|known| known == foreign.owner) => None,
@@ -131,8 +138,9 @@ impl Shared {
                 (false, None) => Some(foreign.seen + MEMBER_TIMEOUT),
             };
             let wait = foreign.terms.ttl() + foreign.terms.lock_delay();
-            dead_since.is_some_and(|since| now > since + wait)
+            dead_since.is_some_and(|since| looked > since + wait)
         };
+        let directory = self.directory.lock();
         directory
             .iter()
             .filter(|(_, foreign)| due(foreign))

@@ -146,7 +146,6 @@ impl Shared {
     }
 
     pub(crate) async fn members(&self) -> Result<Vec<MemberView>, SessionError> {
-        let now = self.now();
         let mut members = Vec::new();
         for (key, record) in self.list_all(keys::MEMBERS).await? {
             let Some(member) = keys::parse_member(&key) else { continue };
@@ -157,7 +156,7 @@ impl Shared {
                 version: decoded.version,
                 started_unix_ms: decoded.started_unix_ms,
                 this: member == self.member,
-                dead: member != self.member && self.observer.lock().is_dead(member, now),
+                dead: member != self.member && self.observer.lock().is_dead(member),
             });
         }
         Ok(members)

@@ -293,15 +293,20 @@ impl Shared {
             return;
         };
         if version > home.version && record.owner != self.member {
-            let mut homes = self.homes.write();
-            if homes.get(&id).is_some_and(|known| Arc::ptr_eq(known, &home)) {
-                homes.remove(&id);
-            }
-            drop(homes);
-            home.finish(Standing::Moved);
-            let now = self.now();
-            self.directory.lock().note(id, version, record, now);
+            self.detach(&home, version, record);
         }
+    }
+
+    /// Serves an attachment no longer: its session goes on elsewhere, or is attached anew.
+    pub(crate) fn detach(&self, home: &Arc<Home>, version: u64, record: &SessionRecord) {
+        let mut homes = self.homes.write();
+        if homes.get(&home.id).is_some_and(|known| Arc::ptr_eq(known, home)) {
+            homes.remove(&home.id);
+        }
+        drop(homes);
+        home.finish(Standing::Moved);
+        let now = self.now();
+        self.directory.lock().note(home.id, version, record, now);
     }
 
     async fn read_session(&self, id: SessionId) -> Result<Record, SessionError> {

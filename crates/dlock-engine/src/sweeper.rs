@@ -230,7 +230,7 @@ impl Shared {
         let now = self.now();
         for (key, record) in self.list_all(keys::MEMBERS).await? {
             let Some(member) = keys::parse_member(&key) else { continue };
-            let dead_since = self.observer.lock().dead_since(member, now);
+            let dead_since = self.observer.lock().dead_since(member);
             if dead_since.is_some_and(|since| now.since(since) >= TOMBSTONE_AGE)
                 && self.check_may_act().is_ok()
             {

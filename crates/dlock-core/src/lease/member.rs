@@ -1,5 +1,6 @@
 //! Servers' leases over each other: a counter that each rewrites, and that the others watch.
 
+use super::LeaseTerms;
 use crate::{MemberId, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 pub const MEMBER_BEAT: Duration = Duration::from_secs(1);
 /// A server whose counter was unchanged for this long, on the observer's clock, is dead.
 pub const MEMBER_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a server may act after the sending of a write of its counter.
+const MEMBER_LEASE: Duration = Duration::from_millis(5400);
 
 /// A server's own lease: past its deadline it acknowledges nothing and commits nothing, as the others may take it
 /// for dead.
@@ -22,14 +25,17 @@ impl MemberLease {
         MemberLease::default()
     }
 
-    /// A write of the counter that was sent at `sent` has succeeded.
-    pub fn committed(&mut self, sent: Timestamp) {
-        self.sent = Some(self.sent.map_or(sent, |before| before.max(sent)));
+    /// A write of the counter that was sent at `sent` has succeeded, as is known at `now`. Returns the lapse that it
+    /// ends, if the lease had run out meanwhile.
+    pub fn committed(&mut self, sent: Timestamp, now: Timestamp) -> Option<Lapse> {
+        let before = self.sent.replace(self.sent.map_or(sent, |before| before.max(sent)))?;
+        let ran_out = now >= before + MEMBER_LEASE;
+        ran_out.then(|| Lapse(now.since(before)))
     }
 
     /// Until when it may act: nine tenths of [`MEMBER_TIMEOUT`] after the newest successful write was sent.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.sent.map(|sent| sent + MEMBER_TIMEOUT * 9 / 10)
+        self.sent.map(|sent| sent + MEMBER_LEASE)
     }
 
     /// Whether it may acknowledge and commit.
@@ -38,17 +44,35 @@ impl MemberLease {
     }
 }
 
+/// How long a server's counter stood still, at most, as seen by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapse(Duration);
+
+impl Lapse {
+    /// Whether the others may have begun to end a session of this server: their write may still be under way, so
+    /// the session must be attached anew before any of its heartbeats is acknowledged.
+    pub fn may_have_ended(self, terms: LeaseTerms) -> bool {
+        // Their clocks may be faster by a tenth.
+        self.0 * 11 / 10 >= MEMBER_TIMEOUT + terms.ttl() + terms.lock_delay()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Observation {
-    counter: u64,
-    /// From then on it is dead, unless its counter changes.
+    /// As it was last read; `None` once the record was found gone.
+    counter: Option<u64>,
+    /// A look from then on that finds the same counter finds it dead.
     dead_at: Timestamp,
 }
 
-/// What a server has seen of the others' counters.
+/// What a server has seen of the others' counters, in looks at all of them.
+///
+/// Time alone proves nothing: who has not looked for a while can't tell a silent server from its own blindness. So
+/// all judgements are as of the last look, and after a gap in the looks the time of each begins anew.
 #[derive(Clone, Debug, Default)]
 pub struct MemberObserver {
     members: BTreeMap<MemberId, Observation>,
+    looked: Option<Timestamp>,
 }
 
 impl MemberObserver {
@@ -57,33 +81,54 @@ impl MemberObserver {
         MemberObserver::default()
     }
 
-    /// The member's counter was read.
-    pub fn observe(&mut self, member: MemberId, counter: u64, now: Timestamp) {
-        let fresh = Observation { counter, dead_at: now + MEMBER_TIMEOUT };
-        let known = self.members.entry(member).or_insert(fresh);
-        if known.counter != counter {
-            *known = fresh;
+    /// The counters of all members were read, by a request that was sent at `sent` and answered at `received`.
+    ///
+    /// Any other value than before, also a smaller one, is a sign of life: a judge that errs must err on the side of
+    /// waiting. A member that is not among them has left, and is dead as of the sending, if it was not before.
+    pub fn look(
+        &mut self,
+        sent: Timestamp,
+        received: Timestamp,
+        counters: impl IntoIterator<Item = (MemberId, u64)>,
+    ) {
+        if self.looked.is_some_and(|before| received.since(before) > MEMBER_TIMEOUT / 2) {
+            self.restart(received);
         }
-    }
-
-    /// The member's record is gone: it left, and is dead from now on.
-    pub fn gone(&mut self, member: MemberId, now: Timestamp) {
-        if let Some(known) = self.members.get_mut(&member) {
-            known.dead_at = known.dead_at.min(now);
+        let mut absent: Vec<MemberId> = self.members.keys().copied().collect();
+        for (member, counter) in counters {
+            absent.retain(|known| *known != member);
+            let fresh = Observation { counter: Some(counter), dead_at: received + MEMBER_TIMEOUT };
+            let known = self.members.entry(member).or_insert(fresh);
+            if known.counter != fresh.counter {
+                *known = fresh;
+            }
         }
+        for member in absent {
+            if let Some(known) = self.members.get_mut(&member) {
+                *known = Observation { counter: None, dead_at: known.dead_at.min(sent) };
+            }
+        }
+        self.looked = Some(sent);
     }
 
-    /// Since when the member is dead, if it is.
-    pub fn dead_since(&self, member: MemberId, now: Timestamp) -> Option<Timestamp> {
-        self.members.get(&member).map(|known| known.dead_at).filter(|dead_at| *dead_at <= now)
+    /// When the newest look was sent: what it did not show had not happened then.
+    pub fn looked(&self) -> Option<Timestamp> {
+        self.looked
     }
 
-    /// Whether the member is dead. One that was never seen is not known to be.
-    pub fn is_dead(&self, member: MemberId, now: Timestamp) -> bool {
-        self.dead_since(member, now).is_some()
+    /// Since when the member is dead, if it was at the last look.
+    pub fn dead_since(&self, member: MemberId) -> Option<Timestamp> {
+        let looked = self.looked?;
+        self.members.get(&member).map(|known| known.dead_at).filter(|dead_at| *dead_at <= looked)
     }
 
-    /// This process was paused, and may not judge the others by the time that passed: all begin anew.
+    /// Whether the member was dead at the last look. One that was never seen is not known to be.
+    pub fn is_dead(&self, member: MemberId) -> bool {
+        self.dead_since(member).is_some()
+    }
+
+    /// This process was paused or blind, and may not judge the others by the time that passed: the time of each
+    /// begins anew.
     pub fn restart(&mut self, now: Timestamp) {
         for known in self.members.values_mut() {
             known.dead_at = now + MEMBER_TIMEOUT;

@@ -17,7 +17,7 @@ mod terms;
 
 pub use client::ClientLease;
 pub use home::{HomeLease, PauseDetector};
-pub use member::{MEMBER_BEAT, MEMBER_TIMEOUT, MemberLease, MemberObserver};
+pub use member::{Lapse, MEMBER_BEAT, MEMBER_TIMEOUT, MemberLease, MemberObserver};
 pub use terms::{LOCK_DELAY_MAX, LeaseTerms, TTL_DEFAULT, TTL_MAX, TTL_MIN, TermsError};
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Several engines over one store are one lock service.
 
+use crate::gated::{Gate, GatedStore};
 use crate::world::*;
+use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
 use dlock_core::{LockId, Mode};
-use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Event, RequestId, SessionError};
+use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestId, SessionError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -131,4 +134,53 @@ async fn many_clients_of_three_servers_exclude_each_other() {
         task.await.unwrap();
     }
     assert_eq!(counter.load(std::sync::atomic::Ordering::SeqCst), 120);
+}
+
+/// Two engines over one store, and the gates on their ways to it.
+async fn gated_engines() -> ([Engine; 2], [Arc<GatedStore>; 2]) {
+    let store = EmbeddedStore::in_memory_shared();
+    let gates = [(); 2].map(|()| GatedStore::new(Arc::new(store.clone())));
+    let a = engine_on(gates[0].clone(), 0).await;
+    let b = engine_on(gates[1].clone(), 1).await;
+    ([a, b], gates)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_can_not_see_the_others_ends_none_of_their_sessions() {
+    let ([a, b], [_, gate]) = gated_engines().await;
+    let (holder, other) = (Client::open(&a).await, Client::open(&b).await);
+    let alive = [holder.keep_alive(), other.keep_alive()];
+    holder.lock(1, "r", Mode::Exclusive).await.unwrap();
+    other.try_lock(1, "r", Mode::Exclusive).await.unwrap_err();
+    gate.set(Gate::NoListings);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    gate.set(Gate::Open);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    holder.session.heartbeat(holder.session.epoch()).unwrap();
+    other.try_lock(2, "r", Mode::Exclusive).await.unwrap_err();
+    alive.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_lapse_a_server_has_its_clients_attach_anew() {
+    let ([a, b], gates) = gated_engines().await;
+    let (holder, other) = (Client::open(&a).await, Client::open(&b).await);
+    holder.lock(1, "r", Mode::Exclusive).await.unwrap();
+    gates.iter().for_each(|gate| gate.set(Gate::Shut));
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let _fenced = holder.session.heartbeat(holder.session.epoch());
+        let _fenced = other.session.heartbeat(other.session.epoch());
+    }
+    assert!(matches!(holder.session.heartbeat(holder.session.epoch()), Err(SessionError::Fenced { .. })));
+    gates.iter().for_each(|gate| gate.set(Gate::Open));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The peer may be ending the session at this moment: only the store can say.
+    assert_eq!(holder.session.heartbeat(holder.session.epoch()), Err(SessionError::Moved));
+    let claim = Claim { lock: LockId(1), resource: name("r"), token: None, waiting: None };
+    let attach =
+        AttachSession { session: holder.session.id(), secret: holder.secret.clone(), claims: vec![claim] };
+    let (session, states) = a.attach_session(attach, Caller::new()).await.unwrap();
+    assert!(matches!(states[..], [ClaimState::Granted(_)]), "{states:?}");
+    session.heartbeat(session.epoch()).unwrap();
 }
