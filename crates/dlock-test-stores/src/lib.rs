@@ -1,0 +1,18 @@
+//! Real store servers for dlock's own tests: each on ports and in a directory of its own, killed when the test that
+//! started it ends, however it ends.
+//!
+//! The programs (`etcd`, `redis-server`, `nats-server`) are taken from the `PATH`; `cargo xtask test` sees to it that
+//! they are there. Everything here blocks: a test under tokio needs the multi-threaded flavour.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // what a test needs and does not get is a panic
+
+mod etcd;
+mod nats;
+mod port;
+mod process;
+mod redis;
+
+pub use etcd::EtcdServer;
+pub use nats::NatsServer;
+pub use port::Port;
+pub use process::Process;
+pub use redis::RedisServer;
