@@ -32,19 +32,24 @@ pub(crate) async fn run(global: &Global, arguments: Lock) -> Result<u8, Exit> {
             return Err(Exit::signal(number?));
         }
     };
-    let code = match arguments.command.split_first() {
-        Some((program, rest)) => {
-            let run = Run::start(program, rest, &environment(&guard, global, &arguments))?;
-            under_lock(run, &guard, &arguments).await?
-        }
-        None => hold(&guard, global, &arguments).await?,
-    };
+    let ended = use_lock(&guard, global, &arguments).await;
+    // Whatever came of the command: who waits behind it need not wait for the session's end.
     let released = guard.release().await;
     close(&client).await;
     if let (Err(error), true) = (released, arguments.verbose) {
         output::complain(&error.to_string());
     }
-    Ok(code)
+    ended
+}
+
+async fn use_lock(guard: &Guard, global: &Global, arguments: &Lock) -> Result<u8, Exit> {
+    match arguments.command.split_first() {
+        Some((program, rest)) => {
+            let run = Run::start(program, rest, &environment(guard, global, arguments))?;
+            under_lock(run, guard, arguments).await
+        }
+        None => hold(guard, global, arguments).await,
+    }
 }
 
 async fn close(client: &Client) {
