@@ -1,14 +1,18 @@
 //! Real store servers for dlock's own tests: each on ports and in a directory of its own, killed when the test that
 //! started it ends, however it ends.
 //!
-//! The programs (`etcd`, `redis-server`, `nats-server`) are taken from the `PATH`; `cargo xtask test` sees to it that
-//! they are there. Everything here blocks: a test under tokio needs the multi-threaded flavour.
+//! The programs (`etcd`, `redis-server`, `nats-server`) are taken from the `PATH`, else from containers where the feature
+//! `containers` is on; `cargo xtask test` sees to it that they are there. Everything here blocks: a test under tokio
+//! needs the multi-threaded flavour.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // what a test needs and does not get is a panic
 
+#[cfg(feature = "containers")]
+mod container;
 mod etcd;
 mod nats;
 mod port;
 mod process;
+mod program;
 mod redis;
 
 pub use etcd::EtcdServer;

@@ -1,66 +1,40 @@
-//! A program under test: started, stopped, continued and killed, and never left behind.
+//! A program under test: started, stopped, continued and killed.
 
-use rustix::process::{Pid, Signal, kill_process};
+#[cfg(feature = "containers")]
+use crate::container::Container;
+use crate::program::Program;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A running program, whose output goes to a file.
+/// A running program, whose output goes to a file, or a container's log.
 #[derive(Debug)]
-pub struct Process {
-    /// The shell that waits for the program, and kills it when this process has gone and the pipe is closed.
-    guardian: Child,
-    _pipe: ChildStdin,
-    pid: Pid,
-    log: PathBuf,
-}
+pub struct Process(Kind);
 
-/// Starts the program, says its process id, and ends with its exit status. The pipe on the standard input is closed
-/// when the test's process ends, even by SIGKILL.
-const GUARDIAN: &str = r#"
-exec 3<&0
-"$@" 3<&- </dev/null >>"$DLOCK_TEST_LOG" 2>&1 &
-program=$!
-echo "$program"
-exec >/dev/null 2>&1
-{ read -r _ <&3; kill -KILL "$program"; } &
-watcher=$!
-exec 3<&-
-wait "$program"
-status=$?
-kill "$watcher"
-exit "$status"
-"#;
+#[derive(Debug)]
+enum Kind {
+    Program(Program),
+    #[cfg(feature = "containers")]
+    Container(Box<Container>),
+}
 
 /// How long a server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Process {
-    /// Starts a program of the `PATH`.
+    /// Starts a program of the `PATH`, or of a container. `log` is in the directory that the program uses.
     ///
     /// # Panics
-    /// When it is not there.
+    /// When there is no such program.
     pub fn start(program: &str, arguments: &[OsString], log: &Path) -> Process {
-        let found = std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-        });
-        assert!(found, "this test needs `{program}` on the PATH: `cargo xtask test` gets it");
-        let mut guardian = Command::new("sh")
-            .args(["-c", GUARDIAN, "guardian", program])
-            .args(arguments)
-            .env("DLOCK_TEST_LOG", log)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut line = String::new();
-        BufReader::new(guardian.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let pid = Pid::from_raw(line.trim().parse().expect("a process id")).unwrap();
-        let pipe = guardian.stdin.take().unwrap(); // or waiting for the guardian would close it
-        Process { guardian, _pipe: pipe, pid, log: log.to_owned() }
+        if Program::exists(program) {
+            return Process(Kind::Program(Program::start(program, arguments, log)));
+        }
+        #[cfg(feature = "containers")]
+        return Process(Kind::Container(Box::new(Container::start(program, arguments, log))));
+        #[cfg(not(feature = "containers"))]
+        panic!("this test needs `{program}` on the PATH: `cargo xtask test` gets it");
     }
 
     /// Waits until `ready` says so.
@@ -83,54 +57,55 @@ impl Process {
 
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
-        self.guardian.try_wait().unwrap().is_none()
+        match &mut self.0 {
+            Kind::Program(program) => program.is_running(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.is_running(),
+        }
     }
 
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
-        self.end_with(Signal::KILL);
+        match &mut self.0 {
+            Kind::Program(program) => program.kill(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.kill(),
+        }
     }
 
     /// SIGTERM, and waits for the end.
     pub fn terminate(&mut self) {
-        self.end_with(Signal::TERM);
+        match &mut self.0 {
+            Kind::Program(program) => program.terminate(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.terminate(),
+        }
     }
 
-    /// SIGSTOP: it stands still until [`Process::resume`].
+    /// It stands still until [`Process::resume`].
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        match &self.0 {
+            Kind::Program(program) => program.pause(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.pause(),
+        }
     }
 
-    /// SIGCONT.
+    /// It goes on.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
+        match &self.0 {
+            Kind::Program(program) => program.resume(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.resume(),
+        }
     }
 
     /// What it has printed.
     pub fn output(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn end_with(&mut self, signal: Signal) {
-        if self.is_running() {
-            self.signal(signal);
-            self.guardian.wait().unwrap();
+        match &self.0 {
+            Kind::Program(program) => program.output(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.output(),
         }
-    }
-
-    fn signal(&self, signal: Signal) {
-        // It may have ended by itself: then there is nobody to tell.
-        let _gone = kill_process(self.pid, signal);
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

@@ -1,0 +1,104 @@
+//! A program in a container: on the host's network and on the host's directories, so that it takes the same arguments.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::OnceLock;
+use testcontainers::core::Mount;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use tokio::runtime::Runtime;
+
+/// Which image has which program.
+const IMAGES: [(&str, &str, &str); 3] = [
+    ("etcd", "quay.io/coreos/etcd", "v3.6.6"),
+    ("redis-server", "docker.io/library/redis", "8.2"),
+    ("nats-server", "docker.io/library/nats", "2.12"),
+];
+
+/// By this label `cargo xtask test` finds what a killed test left behind.
+const LABEL: &str = "dlock-test";
+
+/// A running container, removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Container(Option<ContainerAsync<GenericImage>>);
+
+impl Container {
+    /// Starts a program of a known image.
+    pub(crate) fn start(program: &str, arguments: &[OsString], log: &Path) -> Container {
+        let (_, image, tag) =
+            *IMAGES.iter().find(|(known, ..)| *known == program).expect("an image that has the program");
+        let arguments: Vec<String> =
+            arguments.iter().map(|argument| argument.to_str().expect("UTF-8").to_owned()).collect();
+        let directory = log.parent().expect("a directory for the log").to_str().expect("UTF-8").to_owned();
+        let user = format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let request = GenericImage::new(image, tag)
+            .with_entrypoint(program)
+            .with_cmd(arguments)
+            .with_network("host")
+            .with_user(user)
+            .with_label(LABEL, std::process::id().to_string())
+            .with_mount(Mount::bind_mount(directory.clone(), directory));
+        let started = wait(async move { request.start().await });
+        Container(Some(
+            started.unwrap_or_else(|error| panic!("{program} in {image}:{tag} does not start: {error}")),
+        ))
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.with(async |container| container.is_running().await.unwrap_or(false)).unwrap_or(false)
+    }
+
+    pub(crate) fn pause(&self) {
+        self.with(async |container| container.pause().await.unwrap());
+    }
+
+    pub(crate) fn resume(&self) {
+        self.with(async |container| container.unpause().await.unwrap());
+    }
+
+    /// SIGTERM, and SIGKILL ten seconds later.
+    pub(crate) fn terminate(&mut self) {
+        self.with(async |container| container.stop_with_timeout(Some(10)).await.unwrap());
+    }
+
+    /// SIGKILL, and forgets the container.
+    pub(crate) fn kill(&mut self) {
+        if let Some(container) = self.0.take() {
+            wait(async move { container.rm().await }).unwrap();
+        }
+    }
+
+    pub(crate) fn output(&self) -> String {
+        self.with(async |container| {
+            let mut output = container.stdout_to_vec().await.unwrap_or_default();
+            output.extend(container.stderr_to_vec().await.unwrap_or_default());
+            String::from_utf8_lossy(&output).into_owned()
+        })
+        .unwrap_or_default()
+    }
+
+    fn with<T: Send>(&self, call: impl AsyncFnOnce(&ContainerAsync<GenericImage>) -> T + Send) -> Option<T> {
+        let container = self.0.as_ref()?;
+        Some(std::thread::scope(|scope| {
+            scope.spawn(|| runtime().block_on(call(container))).join().expect("an answer from Docker")
+        }))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().unwrap())
+}
+
+/// Waits outside of whatever runtime the caller is in.
+fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        scope.spawn(|| runtime().block_on(future)).join().expect("an answer from Docker")
+    })
+}
