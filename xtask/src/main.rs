@@ -1,7 +1,9 @@
 //! Chores of the dlock workspace: `cargo xtask help` names them.
+#![allow(clippy::print_stderr)] // chores talk to their developer
 
 mod codegen;
 mod purity;
+mod stores;
 mod test;
 mod verify;
 
@@ -29,8 +31,11 @@ enum Chore {
     Verify,
     /// Mend format and generated code.
     Fix,
-    /// Run all tests.
+    /// Run all tests, with real stores: programs of the PATH, else containers, else Debian's packages.
     Test {
+        /// Only the suites of these backends.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        backend: Vec<stores::Backend>,
         /// Passed on to the test programs.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -48,6 +53,6 @@ fn main() -> Result<()> {
         Chore::Codegen { check: true } => codegen::check(&sh),
         Chore::Verify => verify::run(&sh),
         Chore::Fix => verify::fix(&sh),
-        Chore::Test { arguments } => test::run(&sh, &arguments),
+        Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }
 }
