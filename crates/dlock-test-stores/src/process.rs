@@ -100,6 +100,15 @@ impl Process {
         }
     }
 
+    /// Its process id; a container's is of no use here.
+    pub fn id(&self) -> Option<u32> {
+        match &self.0 {
+            Kind::Program(program) => Some(program.id()),
+            #[cfg(feature = "containers")]
+            Kind::Container(_) => None,
+        }
+    }
+
     /// What it has printed.
     pub fn output(&self) -> String {
         match &self.0 {

@@ -83,6 +83,10 @@ impl Program {
         self.signal(Signal::CONT);
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// What it has printed.
     pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -1,0 +1,89 @@
+//! A `dlock` server: the real program.
+
+use dlock_test_stores::{Port, Process};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A server on an address of its own, which it keeps when it is restarted.
+#[derive(Debug)]
+pub struct DlockServer {
+    process: Process,
+    port: Port,
+    arguments: Vec<OsString>,
+    log: PathBuf,
+}
+
+impl DlockServer {
+    /// Starts a server with this configuration file, and waits until it serves. Its log is `NAME.log` in the directory.
+    pub fn start(name: &str, directory: &Path, config: &Path) -> DlockServer {
+        let port = Port::reserve();
+        let arguments: Vec<OsString> = vec![
+            "--addr".into(),
+            port.address().into(),
+            "--config".into(),
+            config.into(),
+            "--log-level".into(),
+            "dlock=info,dlock_engine=info,warn".into(),
+        ];
+        let log = directory.join(format!("{name}.log"));
+        let mut server = DlockServer { process: launch(&arguments, &log), port, arguments, log };
+        server.wait();
+        server
+    }
+
+    /// As `127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        self.port.address()
+    }
+
+    /// The process: to pause, resume, kill and terminate.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Starts it again after its end, and waits until it serves.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        self.process = launch(&self.arguments, &self.log);
+        self.wait();
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let pid = self.process.id().expect("a local program");
+        let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        resident * 4096
+    }
+
+    fn wait(&mut self) {
+        self.process.wait_for_port(self.port.number());
+    }
+}
+
+fn launch(arguments: &[OsString], log: &Path) -> Process {
+    Process::start(program("dlock", "dlock-server").to_str().expect("UTF-8"), arguments, log)
+}
+
+/// A program of this workspace, from the same build as the running test; built if it isn't there.
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let test = std::env::current_exe().unwrap();
+    let up = if test.parent().unwrap().ends_with("deps") { 2 } else { 1 };
+    let directory = test.ancestors().nth(up).unwrap();
+    let program = directory.join(name);
+    if !program.exists() {
+        BUILT.get_or_init(|| {
+            let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            build.args(["build", "--package", package, "--bin", name]);
+            if directory.ends_with("release") {
+                build.arg("--release");
+            }
+            build.env("CARGO_TARGET_DIR", directory.parent().unwrap());
+            assert!(build.status().unwrap().success(), "{name} does not build");
+        });
+    }
+    program
+}
