@@ -42,6 +42,10 @@ impl Directory {
         self.sessions.remove(&session);
     }
 
+    pub(crate) fn forget_all(&mut self) {
+        self.sessions.clear();
+    }
+
     pub(crate) fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
     }

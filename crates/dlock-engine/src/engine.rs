@@ -8,16 +8,15 @@ use crate::ticket::Ticket;
 use crate::timers::Timers;
 use crate::{
     EngineConfig, Event, EventSink, MemberView, PageOf, Request, RequestError, RequestId, ResourceEvent,
-    ResourceView, SessionError, SessionView, io, keys, membership, sessions, submit, sweeper, timers,
+    ResourceView, SessionError, SessionView, io, membership, sessions, submit, sweeper, timers,
 };
 use dlock_core::coordinator::Failure;
 use dlock_core::lease::{LeaseTerms, MemberLease, MemberObserver};
-use dlock_core::record::StoreRecord;
 use dlock_core::resource::{Command, Grant, Outcome, Queued};
 use dlock_core::session::{ClientInfo, EndReason};
 use dlock_core::{Epoch, LockId, LockKey, MemberId, Namespace, ResourceId, SessionId, Token};
 use dlock_runtime::Environment;
-use dlock_store::{Change, Condition, Store, StoreError, Verdict, Write};
+use dlock_store::{Condition, Store};
 use futures::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
@@ -164,6 +163,7 @@ impl Engine {
             config,
             member,
             generation: AtomicU16::new(0),
+            store_state: Mutex::default(),
             homes: RwLock::default(),
             directory: Mutex::new(Directory::default()),
             lease: Mutex::new(MemberLease::new()),
@@ -176,8 +176,7 @@ impl Engine {
             counters: Counters::default(),
             io,
         });
-        let generation = shared.read_or_make_meta().await?.generation;
-        shared.generation.store(generation, Ordering::Relaxed);
+        shared.read_or_make_store_record().await?;
         if shared.capabilities.exclusive {
             shared.bury_predecessors().await?;
         }
@@ -360,29 +359,6 @@ impl Engine {
         self.shared.health.send_modify(|health| health.serving = false);
         if let Err(error) = self.shared.leave().await {
             tracing::warn!(%error, "this server could not leave its peers: they will notice by its silence");
-        }
-    }
-}
-
-impl Shared {
-    /// The store's own record, made by whoever comes first.
-    async fn read_or_make_meta(&self) -> Result<StoreRecord, StartError> {
-        let key = keys::meta();
-        loop {
-            let found = self.get(&key).await?;
-            if let Some(bytes) = found.value() {
-                return Ok(StoreRecord::decode(bytes)?);
-            }
-            let fresh = StoreRecord { store_id: self.environment.entropy.next_u128(), generation: 0 };
-            let change = Change::Put(fresh.encode());
-            let write =
-                Write { key: key.clone(), expected: found.version, change, guards: Default::default() };
-            match self.commit_one(write).await {
-                Ok(Verdict::Committed { .. }) => return Ok(fresh),
-                Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
-                | Err(StoreError::Ambiguous { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 }

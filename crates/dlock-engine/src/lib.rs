@@ -7,6 +7,7 @@ mod config;
 mod directory;
 mod engine;
 mod error;
+mod generation;
 mod home;
 mod io;
 mod keys;

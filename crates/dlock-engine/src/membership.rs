@@ -5,6 +5,7 @@ use crate::engine::Health;
 use crate::error::SessionError;
 use crate::keys;
 use crate::shared::{Counters, Shared};
+use crate::sweeper::TOMBSTONE_AGE;
 use dlock_core::SessionId;
 use dlock_core::lease::{Lapse, MEMBER_BEAT, MEMBER_TIMEOUT};
 use dlock_core::record::MemberRecord;
@@ -20,6 +21,8 @@ pub(crate) const PAGE: usize = 500;
 pub(crate) struct OwnRecord {
     version: Version,
     record: MemberRecord,
+    /// The newest counter that is known to have been written.
+    acknowledged: u64,
 }
 
 /// Beats once a second, watches the peers and judges the health of all, until the engine stops.
@@ -52,7 +55,7 @@ impl Shared {
             version: self.config.version.clone(),
         };
         let absent = self.get(&keys::member(self.member)).await?;
-        let mut own = OwnRecord { version: absent.version, record };
+        let mut own = OwnRecord { version: absent.version, record, acknowledged: 0 };
         self.beat(&mut own).await?;
         Ok(own)
     }
@@ -67,9 +70,11 @@ impl Shared {
             guards: Default::default(),
         };
         let sent = self.now();
+        self.look_at_store_record().await?;
         match self.commit_one(write).await? {
             Verdict::Committed { version } => {
                 own.version = version;
+                own.acknowledged = own.record.counter;
                 let lapse = self.lease.lock().committed(sent, self.now());
                 if let Some(lapse) = lapse.filter(|_| !self.capabilities.exclusive) {
                     self.give_up_after(lapse);
@@ -79,9 +84,25 @@ impl Shared {
             // An earlier beat of unknown outcome took effect, or the others took this server for dead and removed
             // its record: the next beat starts from what is there.
             Verdict::Conflict { .. } | Verdict::GuardFailed { .. } => {
-                own.version = self.get(&keys::member(self.member)).await?.version;
+                let found = self.get(&keys::member(self.member)).await?;
+                own.version = found.version;
+                self.check_own_record(own, &found);
                 Err(StoreError::Unavailable { reason: "this server's record had changed".to_owned() })
             }
+        }
+    }
+
+    /// A record that was acknowledged does not fall back, and is removed by others only after a long silence.
+    fn check_own_record(&self, own: &OwnRecord, found: &Record) {
+        let deadline = self.lease.lock().deadline();
+        let silent = deadline.is_none_or(|deadline| self.now().since(deadline) >= TOMBSTONE_AGE / 2);
+        let fell_back = match found.value().map(|bytes| MemberRecord::decode(bytes)) {
+            Some(Ok(record)) => record.counter < own.acknowledged,
+            Some(Err(_)) => false,
+            None => !silent,
+        };
+        if fell_back {
+            self.suspect("this server's own record is older than what was acknowledged");
         }
     }
 

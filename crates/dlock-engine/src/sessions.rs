@@ -60,6 +60,7 @@ impl Shared {
         sink: Arc<dyn EventSink>,
     ) -> Result<(Arc<Home>, Secret), SessionError> {
         self.check_open()?;
+        self.note_terms(open.terms).await?;
         let entropy = &self.environment.entropy;
         let id = SessionId(entropy.next_u128());
         let secret = Secret(entropy.next_u128().to_be_bytes());

@@ -3,6 +3,7 @@
 use crate::config::EngineConfig;
 use crate::directory::Directory;
 use crate::engine::Health;
+use crate::generation::StoreState;
 use crate::home::Home;
 use crate::io::IoFuture;
 use crate::shard::Shards;
@@ -42,7 +43,9 @@ pub(crate) struct Shared {
     pub(crate) environment: Environment,
     pub(crate) config: EngineConfig,
     pub(crate) member: MemberId,
+    /// That of `store_state`, for a quick look.
     pub(crate) generation: AtomicU16,
+    pub(crate) store_state: Mutex<StoreState>,
     pub(crate) shards: Shards,
     /// Sessions at home here. Lock order: a shard, then this, then a home's own lock.
     pub(crate) homes: RwLock<HashMap<SessionId, Arc<Home>>>,
@@ -81,6 +84,15 @@ impl Shared {
         self.homes.read().get(&session).cloned()
     }
 
+    /// Forgets all resources on which nothing is under way.
+    pub(crate) fn forget_resources(&self) {
+        for shard in self.shards.iter() {
+            let shard = &mut *shard.lock();
+            shard.slots.retain(|_, slot| !slot.coordinator.is_quiet());
+            shard.contended.retain(|resource| shard.slots.contains_key(resource));
+        }
+    }
+
     /// All sessions that are at home here.
     pub(crate) fn all_homes(&self) -> Vec<Arc<Home>> {
         self.homes.read().values().cloned().collect()
@@ -91,8 +103,14 @@ impl Shared {
         if self.stopped.load(Ordering::Acquire) {
             return Err("this server has stopped".to_owned());
         }
-        if !self.lease.lock().may_act(self.now()) {
+        let now = self.now();
+        if !self.lease.lock().may_act(now) {
             return Err("its own lease was not renewed in time".to_owned());
+        }
+        if self.store_state.lock().stands_still(now) {
+            return Err(
+                "the store has gone back in time, and what it forgot may still be counted on".to_owned()
+            );
         }
         Ok(())
     }

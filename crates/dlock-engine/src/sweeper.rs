@@ -19,7 +19,7 @@ const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 /// A waiter is looked at this often, jittered: a lost wake-up costs latency, never liveness.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(1500);
 /// How long an ended session's record tells why it ended.
-const TOMBSTONE_AGE: Duration = Duration::from_secs(600);
+pub(crate) const TOMBSTONE_AGE: Duration = Duration::from_secs(600);
 
 /// Looks at resources with waiters, and tells new places in their queues.
 pub(crate) async fn run_rechecks(shared: Arc<Shared>) {

@@ -36,6 +36,7 @@ impl Shared {
                     home.vanished(key.lock);
                 }
             }
+            Action::WentBack => self.suspect("a resource's last token is smaller than it was"),
             Action::Contention => self.tell_contention(latest),
         }
     }

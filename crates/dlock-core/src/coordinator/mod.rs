@@ -175,6 +175,8 @@ pub enum Action<T> {
     /// A lock is gone from the record, and no command that was submitted here asked for that. If its session is at
     /// home here, it was revoked; else it may as well have been released there.
     Vanished(LockKey),
+    /// The record's last token is smaller than it was: the store has gone back in time.
+    WentBack,
     /// Other modes are wanted in the queue than before: holders may have to be told that they block somebody.
     Contention,
 }
@@ -471,6 +473,9 @@ impl<T> Coordinator<T> {
             pending.fresh |= pending.read_begun;
         }
         if let Some(base) = self.base.take() {
+            if resource.last_token() < base.last_token() {
+                out.push(Action::WentBack);
+            }
             self.tell_differences(&base, &resource, out);
         }
         self.tell_untold(&resource, out);

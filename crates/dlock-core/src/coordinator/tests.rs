@@ -133,6 +133,7 @@ impl Server {
             Action::Promoted(grant) => format!("promoted {} token {}", grant.key.lock, grant.token),
             Action::Vanished(key) => format!("vanished {}", key.lock),
             Action::Contention => "contention".to_owned(),
+            Action::WentBack => "went back".to_owned(),
             Action::Load | Action::Commit(_) => panic!("the store was not served"),
         };
         std::mem::take(&mut self.actions).into_iter().map(word).collect()

@@ -2,6 +2,7 @@
 
 use super::{RecordError, decode, decode_u128, encode};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// A running server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub struct StoreRecord {
     pub store_id: u128,
     /// Raised when the store is found to have gone back in time; the high bits of every token.
     pub generation: u16,
+    /// The longest time to live and lock delay together of any session that was ever opened: for so long a client may
+    /// count on what the store forgot.
+    pub longest_lease: Duration,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -43,6 +47,8 @@ struct RawStore {
     store_id: Vec<u8>,
     #[prost(uint32, tag = "2")]
     generation: u32,
+    #[prost(uint64, tag = "3")]
+    longest_lease_ms: u64,
 }
 
 impl MemberRecord {
@@ -69,6 +75,7 @@ impl StoreRecord {
         encode(&RawStore {
             store_id: self.store_id.to_be_bytes().to_vec(),
             generation: u32::from(self.generation),
+            longest_lease_ms: u64::try_from(self.longest_lease.as_millis()).unwrap_or(u64::MAX),
         })
     }
 
@@ -79,6 +86,7 @@ impl StoreRecord {
         Ok(StoreRecord {
             store_id: decode_u128(&raw.store_id, "the store's id")?,
             generation: generation.ok_or_else(|| RecordError::corrupt("the generation is out of range"))?,
+            longest_lease: Duration::from_millis(raw.longest_lease_ms),
         })
     }
 }
@@ -93,9 +101,12 @@ mod tests {
             MemberRecord { counter: 7, address: "a:1".into(), started_unix_ms: 9, version: "0.1.0".into() };
         assert_eq!(MemberRecord::decode(&member.encode()), Ok(member.clone()));
         assert_eq!(member.encode().as_ref(), b"\x01\x08\x07\x12\x03a:1\x18\x09\x22\x050.1.0");
-        let store = StoreRecord { store_id: 5, generation: 3 };
+        let store = StoreRecord { store_id: 5, generation: 3, longest_lease: Duration::from_millis(9) };
         assert_eq!(StoreRecord::decode(&store.encode()), Ok(store));
-        assert_eq!(store.encode().as_ref(), b"\x01\x0a\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x03");
+        assert_eq!(
+            store.encode().as_ref(),
+            b"\x01\x0a\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x03\x18\x09"
+        );
     }
 
     #[test]

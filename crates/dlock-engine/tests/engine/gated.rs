@@ -1,11 +1,13 @@
-//! A store that one engine can be cut off from.
+//! A store that one engine can be cut off from, and that can be replaced by an older copy.
 
 use async_trait::async_trait;
+use dlock_backend_embedded::EmbeddedStore;
 use dlock_store::{
-    Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch, Write,
+    Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
+    Write,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +22,26 @@ pub enum Gate {
 
 /// One engine's way to a store.
 pub struct GatedStore {
-    inner: Arc<dyn Store>,
+    inner: Mutex<Arc<dyn Store>>,
     gate: AtomicU8,
 }
 
 impl GatedStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<GatedStore> {
-        Arc::new(GatedStore { inner, gate: AtomicU8::new(Gate::Open as u8) })
+        Arc::new(GatedStore { inner: Mutex::new(inner), gate: AtomicU8::new(Gate::Open as u8) })
     }
 
     pub fn set(&self, gate: Gate) {
         self.gate.store(gate as u8, Ordering::Relaxed);
+    }
+
+    /// From now on it is this store.
+    pub fn replace(&self, store: Arc<dyn Store>) {
+        *self.inner.lock().unwrap() = store;
+    }
+
+    fn inner(&self) -> Arc<dyn Store> {
+        self.inner.lock().unwrap().clone()
     }
 
     fn check(&self, shut_from: Gate) -> Result<(), StoreError> {
@@ -43,36 +54,49 @@ impl GatedStore {
 #[async_trait]
 impl Store for GatedStore {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        self.inner().capabilities()
     }
 
     fn info(&self) -> StoreInfo {
-        self.inner.info()
+        self.inner().info()
     }
 
     async fn get(&self, key: &Key) -> Result<Record, StoreError> {
         self.check(Gate::Shut)?;
-        self.inner.get(key).await
+        self.inner().get(key).await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
         match self.check(Gate::Shut) {
-            Ok(()) => self.inner.commit(writes).await,
+            Ok(()) => self.inner().commit(writes).await,
             Err(error) => vec![Err(error); writes.len()],
         }
     }
 
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
         self.check(Gate::NoListings)?;
-        self.inner.list(prefix, after, limit).await
+        self.inner().list(prefix, after, limit).await
     }
 
     async fn watch(&self, scope: Scope) -> Result<Watch, StoreError> {
         self.check(Gate::Shut)?;
-        self.inner.watch(scope).await
+        self.inner().watch(scope).await
     }
 
     async fn health(&self) -> Vec<Condition> {
-        self.inner.health().await
+        self.inner().health().await
     }
+}
+
+/// What the store holds now, as a backup would have it.
+pub async fn copy_of(store: &dyn Store) -> Arc<dyn Store> {
+    let copy = EmbeddedStore::in_memory_shared();
+    let page = store.list("", None, 10_000).await.unwrap();
+    for (key, record) in page.records {
+        let expected = copy.get(&key).await.unwrap().version;
+        let change = Change::Put(record.value().unwrap().clone());
+        let write = Write { key, expected, change, guards: Default::default() };
+        copy.commit(vec![write]).await.remove(0).unwrap();
+    }
+    Arc::new(copy)
 }

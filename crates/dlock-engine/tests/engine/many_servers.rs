@@ -1,6 +1,6 @@
 //! Several engines over one store are one lock service.
 
-use crate::gated::{Gate, GatedStore};
+use crate::gated::{Gate, GatedStore, copy_of};
 use crate::world::*;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
@@ -183,4 +183,46 @@ async fn after_a_long_lapse_a_server_has_its_clients_attach_anew() {
     let (session, states) = a.attach_session(attach, Caller::new()).await.unwrap();
     assert!(matches!(states[..], [ClaimState::Granted(_)]), "{states:?}");
     session.heartbeat(session.epoch()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_store_went_back_in_time_nothing_is_granted_that_may_be_counted_on_and_tokens_grow() {
+    let ([a, b], gates) = gated_engines().await;
+    let (one, two) = (Client::open(&a).await, Client::open(&b).await);
+    let kept = one.lock(1, "kept", Mode::Exclusive).await.unwrap();
+    let backup = copy_of(&*gates[0]).await;
+    // What comes now is forgotten.
+    for _ in 0..5 {
+        two.lock(1, "forgotten", Mode::Exclusive).await.unwrap();
+        two.release(1).await.unwrap();
+    }
+    let forgotten = two.lock(1, "forgotten", Mode::Exclusive).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    two.session.heartbeat(two.session.epoch()).unwrap();
+    one.session.heartbeat(one.session.epoch()).unwrap();
+    gates.iter().for_each(|gate| gate.replace(backup.clone()));
+    let restored = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for client in [&one, &two] {
+        let refused = client.session.heartbeat(client.session.epoch());
+        assert!(matches!(refused, Err(SessionError::Moved | SessionError::Fenced { .. })), "{refused:?}");
+    }
+    // A newcomer gets nothing until the last client can't count on its lock any more.
+    let next = loop {
+        let open = a.open_session(open_with(LeaseTerms::default()), Caller::new()).await;
+        match open {
+            Err(SessionError::Fenced { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Ok(_) => break Client::open(&a).await,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert!(restored.elapsed() > TTL, "{:?}", restored.elapsed());
+    let token = next.lock(1, "forgotten", Mode::Exclusive).await.unwrap().token;
+    assert!(token > forgotten.token, "{token:?} after {:?}", forgotten.token);
+    // What the store still knows goes on.
+    let claim = Claim { lock: LockId(1), resource: name("kept"), token: Some(kept.token), waiting: None };
+    let (session, secret) = (one.session.id(), one.secret.clone());
+    let attach = AttachSession { session, secret, claims: vec![claim] };
+    let (_, states) = b.attach_session(attach, Caller::new()).await.unwrap();
+    assert!(matches!(&states[..], [ClaimState::Granted(grant)] if grant.token == kept.token), "{states:?}");
 }
