@@ -1,0 +1,72 @@
+//! Where etcd is, and how to use it.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to reach an etcd cluster. Only the endpoints have no default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdConfig {
+    /// The members, each as `HOST:PORT` or `http(s)://HOST:PORT`: requests go to those that answer.
+    pub endpoints: Vec<String>,
+    /// The user, where etcd asks for one.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
+    /// A file that has the password, on its first line.
+    pub password_file: Option<PathBuf>,
+    /// What all of dlock's keys begin with; `dlock/` by default. Services that share a cluster need different ones.
+    pub prefix: Option<String>,
+    /// TLS; `https://` endpoints use the system's certificate authorities if this is not given.
+    pub tls: Option<TlsConfig>,
+    /// How long to wait for a connection: `5s` by default.
+    #[serde(default, deserialize_with = "duration")]
+    pub connect_timeout: Option<Duration>,
+    /// Compaction of etcd's history by dlock; without it, etcd has to be told (`--auto-compaction-retention`).
+    pub compaction: Option<CompactionConfig>,
+}
+
+/// The certificates of a TLS connection, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate authorities that sign the servers' certificates.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate.
+    pub cert: Option<PathBuf>,
+    /// The key of this client's certificate.
+    pub key: Option<PathBuf>,
+    /// The name in the servers' certificates, if it is not the endpoints' host.
+    pub server_name: Option<String>,
+}
+
+/// Compaction by dlock. It concerns the whole cluster: whoever else uses it loses the history too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompactionConfig {
+    /// How much history is kept, such as `5m`; at least `10s`.
+    #[serde(deserialize_with = "required_duration")]
+    pub retention: Duration,
+}
+
+impl EtcdConfig {
+    pub(crate) fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or("dlock/")
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(Duration::from_secs(5))
+    }
+}
+
+fn required_duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|_| {
+        serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"))
+    })
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    required_duration(deserializer).map(Some)
+}
