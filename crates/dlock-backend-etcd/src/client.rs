@@ -93,7 +93,7 @@ fn options(config: &EtcdConfig) -> Result<ConnectOptions, OpenError> {
 
 fn password(config: &EtcdConfig) -> Result<String, OpenError> {
     match (&config.password, &config.password_file) {
-        (Some(password), None) => Ok(password.clone()),
+        (Some(password), None) => Ok(password.0.clone()),
         (None, Some(path)) => {
             let text = read("password_file", path)?;
             let text = String::from_utf8_lossy(&text);

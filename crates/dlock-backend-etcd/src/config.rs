@@ -13,7 +13,7 @@ pub struct EtcdConfig {
     /// The user, where etcd asks for one.
     pub user: Option<String>,
     /// The user's password.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// A file that has the password, on its first line.
     pub password_file: Option<PathBuf>,
     /// What all of dlock's keys begin with; `dlock/` by default. Services that share a cluster need different ones.
@@ -48,6 +48,17 @@ pub struct CompactionConfig {
     /// How much history is kept, such as `5m`; at least `10s`.
     #[serde(deserialize_with = "required_duration")]
     pub retention: Duration,
+}
+
+/// A password, which no log shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
 }
 
 impl EtcdConfig {

@@ -30,7 +30,7 @@ use etcd_client::GetOptions;
 use layout::Layout;
 use std::sync::Arc;
 
-pub use config::{CompactionConfig, EtcdConfig, TlsConfig};
+pub use config::{CompactionConfig, EtcdConfig, Password, TlsConfig};
 pub use error::OpenError;
 
 /// A handle onto an etcd cluster. Clones share its connections.

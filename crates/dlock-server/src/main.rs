@@ -6,6 +6,7 @@ use dlock_runtime::Environment;
 use dlock_server::config::{Config, ConfigError, Flags, StoreConfig};
 use dlock_server::store::StoreOpenError;
 use dlock_server::{drain, log, metrics, routes, serve_listener, store};
+use dlock_store::StoreInfo;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -75,14 +76,15 @@ async fn run(config: Config) -> Result<(), Failure> {
         None => None,
     };
     let environment = Environment::real();
-    let opened = store::open(&config.store)?;
+    let opened = store::open(&config.store).await?;
     for caveat in opened.info().caveats {
         tracing::warn!("{caveat}");
     }
+    let place = opened.info();
     let address = config.advertise_addr.clone().unwrap_or_else(|| addr.to_string());
     let engine = EngineConfig { address, ..config.engine };
     let engine = Engine::start(opened, environment.clone(), engine).await?;
-    greet(addr, &config.store);
+    greet(addr, &config.store, &place);
     tracing::info!(%addr, member = %engine.member(), "serving");
 
     let stop = CancellationToken::new();
@@ -117,7 +119,7 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
 }
 
 /// Three lines for who starts it by hand.
-fn greet(addr: SocketAddr, store: &StoreConfig) {
+fn greet(addr: SocketAddr, store: &StoreConfig, info: &StoreInfo) {
     let (what, next) = match store {
         StoreConfig::Memory => (
             "locks in memory: they are lost when this process ends".to_owned(),
@@ -130,7 +132,10 @@ fn greet(addr: SocketAddr, store: &StoreConfig) {
             ),
             format!("try it: dlockctl --endpoints {addr} lock NAME -- COMMAND"),
         ),
-        other => (format!("locks in {other:?}"), format!("try it: dlockctl --endpoints {addr} ls")),
+        StoreConfig::Etcd(_) | StoreConfig::Redis(_) | StoreConfig::Nats(_) => (
+            format!("locks in {} at {}", info.backend, info.place),
+            format!("try it: dlockctl --endpoints {addr} ls"),
+        ),
     };
     say(&format!("dlock {} serves {what}\nat {addr} (gRPC)\n{next}", env!("CARGO_PKG_VERSION")));
 }

@@ -2,6 +2,7 @@
 
 use crate::config::StoreConfig;
 use dlock_backend_embedded::{EmbeddedStore, OpenError};
+use dlock_backend_etcd::EtcdStore;
 use dlock_store::Store;
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ pub enum StoreOpenError {
     /// The data directory can't be opened.
     #[error(transparent)]
     Embedded(#[from] OpenError),
+    /// etcd can't be used.
+    #[error(transparent)]
+    Etcd(#[from] dlock_backend_etcd::OpenError),
     /// This build can't use that store.
     #[error(
         "this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)"
@@ -22,11 +26,11 @@ pub enum StoreOpenError {
 }
 
 /// Opens the store.
-pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreOpenError> {
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreOpenError> {
     match config {
         StoreConfig::Memory => Ok(Arc::new(EmbeddedStore::in_memory())),
         StoreConfig::Directory(directory) => Ok(Arc::new(EmbeddedStore::open(directory)?)),
-        StoreConfig::Etcd(_) => Err(StoreOpenError::NotBuilt { backend: "etcd" }),
+        StoreConfig::Etcd(etcd) => Ok(Arc::new(EtcdStore::connect(etcd).await?)),
         StoreConfig::Redis(_) => Err(StoreOpenError::NotBuilt { backend: "redis" }),
         StoreConfig::Nats(_) => Err(StoreOpenError::NotBuilt { backend: "jetstream" }),
     }

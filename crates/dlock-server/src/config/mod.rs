@@ -8,6 +8,7 @@ mod flags;
 mod raw;
 
 pub use address::parse_address;
+use dlock_backend_etcd::EtcdConfig;
 pub use flags::Flags;
 
 use dlock_engine::EngineConfig;
@@ -56,13 +57,6 @@ pub enum StoreConfig {
     Redis(RedisConfig),
     /// In NATS JetStream.
     Nats(NatsConfig),
-}
-
-/// How etcd is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EtcdConfig {
-    /// At least one.
-    pub endpoints: Vec<String>,
 }
 
 /// How Redis is reached.

@@ -1,6 +1,7 @@
 //! The configuration as it is written in a file.
 
-use super::{ConfigError, EtcdConfig, LogFormat, NatsConfig, RedisConfig, StoreConfig, shown};
+use super::{ConfigError, LogFormat, NatsConfig, RedisConfig, StoreConfig, shown};
+use dlock_backend_etcd::EtcdConfig;
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Json, Toml};
@@ -19,7 +20,7 @@ pub(super) struct Raw {
     pub(super) drain_grace: Option<String>,
     pub(super) limits: Option<Limits>,
     pub(super) embedded: Option<Embedded>,
-    pub(super) etcd: Option<Etcd>,
+    pub(super) etcd: Option<EtcdConfig>,
     pub(super) redis: Option<Redis>,
     pub(super) jetstream: Option<JetStream>,
 }
@@ -37,12 +38,6 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Embedded {
     pub(super) data_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Etcd {
-    endpoints: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,11 +88,11 @@ impl Raw {
             let store = embedded.data_dir.clone().map_or(StoreConfig::Memory, StoreConfig::Directory);
             stores.push(("embedded", store));
         }
-        if let Some(Etcd { endpoints }) = &self.etcd {
-            if endpoints.is_empty() {
+        if let Some(etcd) = &self.etcd {
+            if etcd.endpoints.is_empty() {
                 return Err(ConfigError::value("etcd.endpoints", "[]", "name at least one endpoint"));
             }
-            stores.push(("etcd", StoreConfig::Etcd(EtcdConfig { endpoints: endpoints.clone() })));
+            stores.push(("etcd", StoreConfig::Etcd(etcd.clone())));
         }
         if let Some(Redis { network, addr }) = &self.redis {
             if !["tcp", "unix"].contains(&network.as_str()) {

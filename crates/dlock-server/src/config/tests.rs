@@ -43,7 +43,13 @@ fn a_whole_file_is_read() {
 fn the_first_dlocks_files_are_understood() {
     let store = |json| Raw::parse(json, true, "old.json").unwrap().store().unwrap();
     let etcd = store(r#"{"etcd":{"endpoints":["http://127.0.0.1:2379"]}}"#);
-    assert_eq!(etcd, StoreConfig::Etcd(EtcdConfig { endpoints: vec!["http://127.0.0.1:2379".into()] }));
+    assert_eq!(
+        etcd,
+        StoreConfig::Etcd(EtcdConfig {
+            endpoints: vec!["http://127.0.0.1:2379".into()],
+            ..EtcdConfig::default()
+        })
+    );
     let redis = store(r#"{"redis":{"network":"tcp","addr":"127.0.0.1:6379"}}"#);
     assert_eq!(
         redis,

@@ -107,7 +107,7 @@ fn what_keeps_it_from_starting_is_named_with_the_way_out_and_exit_code_2() {
     };
     let unknown_key = file("unknown.toml", "adr = \"127.0.0.1:1\"");
     let bad_json = file("bad.json", "{\"addr\": ");
-    let etcd = file("etcd.json", r#"{"etcd":{"endpoints":["http://127.0.0.1:2379"]}}"#);
+    let etcd = file("etcd.json", r#"{"etcd":{"endpoints":["http://127.0.0.1:1"]}}"#);
     let cases: [(&[&str], &[&str]); 8] = [
         (&["--addr", &address], &["in use", &address, "--addr"]),
         (&["--addr", "nonsense"], &["addr is \"nonsense\"", "HOST:PORT"]),
@@ -115,7 +115,7 @@ fn what_keeps_it_from_starting_is_named_with_the_way_out_and_exit_code_2() {
         (&["--config", &unknown_key], &["\"adr\"", "did you mean \"addr\"?"]),
         (&["--config", &bad_json], &["bad.json"]),
         (&["--config", "/nowhere/dlock.toml"], &["/nowhere/dlock.toml"]),
-        (&["--config", &etcd, "--addr", "127.0.0.1:0"], &["etcd", "--data-dir"]),
+        (&["--config", &etcd, "--addr", "127.0.0.1:0"], &["etcd does not answer", "http://127.0.0.1:1"]),
         (&["--data-dir", &unknown_key, "--addr", "127.0.0.1:0"], &["not a directory"]),
     ];
     for (arguments, words) in cases {
