@@ -3,6 +3,7 @@
 use crate::config::StoreConfig;
 use dlock_backend_embedded::{EmbeddedStore, OpenError};
 use dlock_backend_etcd::EtcdStore;
+use dlock_backend_nats::NatsStore;
 use dlock_store::Store;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ pub enum StoreOpenError {
     /// etcd can't be used.
     #[error(transparent)]
     Etcd(#[from] dlock_backend_etcd::OpenError),
+    /// NATS can't be used.
+    #[error(transparent)]
+    Nats(#[from] dlock_backend_nats::OpenError),
     /// This build can't use that store.
     #[error(
         "this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)"
@@ -32,6 +36,6 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreOpenError
         StoreConfig::Directory(directory) => Ok(Arc::new(EmbeddedStore::open(directory)?)),
         StoreConfig::Etcd(etcd) => Ok(Arc::new(EtcdStore::connect(etcd).await?)),
         StoreConfig::Redis(_) => Err(StoreOpenError::NotBuilt { backend: "redis" }),
-        StoreConfig::Nats(_) => Err(StoreOpenError::NotBuilt { backend: "jetstream" }),
+        StoreConfig::Nats(nats) => Ok(Arc::new(NatsStore::connect(nats).await?)),
     }
 }

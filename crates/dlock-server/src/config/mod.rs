@@ -9,6 +9,7 @@ mod raw;
 
 pub use address::parse_address;
 use dlock_backend_etcd::EtcdConfig;
+use dlock_backend_nats::NatsConfig;
 pub use flags::Flags;
 
 use dlock_engine::EngineConfig;
@@ -66,13 +67,6 @@ pub struct RedisConfig {
     pub network: String,
     /// HOST:PORT, or the socket's path.
     pub addr: String,
-}
-
-/// How NATS is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsConfig {
-    /// A URL.
-    pub endpoint: String,
 }
 
 /// How logs are written.

@@ -1,7 +1,8 @@
 //! The configuration as it is written in a file.
 
-use super::{ConfigError, LogFormat, NatsConfig, RedisConfig, StoreConfig, shown};
+use super::{ConfigError, LogFormat, RedisConfig, StoreConfig, shown};
 use dlock_backend_etcd::EtcdConfig;
+use dlock_backend_nats::NatsConfig;
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Json, Toml};
@@ -22,7 +23,7 @@ pub(super) struct Raw {
     pub(super) embedded: Option<Embedded>,
     pub(super) etcd: Option<EtcdConfig>,
     pub(super) redis: Option<Redis>,
-    pub(super) jetstream: Option<JetStream>,
+    pub(super) jetstream: Option<NatsConfig>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,12 +47,6 @@ pub(super) struct Redis {
     #[serde(default = "tcp")]
     network: String,
     addr: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct JetStream {
-    endpoint: String,
 }
 
 fn tcp() -> String {
@@ -101,8 +96,11 @@ impl Raw {
             let (network, addr) = (network.clone(), addr.clone());
             stores.push(("redis", StoreConfig::Redis(RedisConfig { network, addr })));
         }
-        if let Some(JetStream { endpoint }) = &self.jetstream {
-            stores.push(("jetstream", StoreConfig::Nats(NatsConfig { endpoint: endpoint.clone() })));
+        if let Some(nats) = &self.jetstream {
+            if nats.all_endpoints().is_empty() {
+                return Err(ConfigError::value("jetstream.endpoint", "", "name at least one server"));
+            }
+            stores.push(("jetstream", StoreConfig::Nats(nats.clone())));
         }
         if stores.len() > 1 {
             return Err(ConfigError::ManyStores {

@@ -56,7 +56,13 @@ fn the_first_dlocks_files_are_understood() {
         StoreConfig::Redis(RedisConfig { network: "tcp".into(), addr: "127.0.0.1:6379".into() })
     );
     let nats = store(r#"{"jetstream":{"endpoint":"nats://127.0.0.1:4222"}}"#);
-    assert_eq!(nats, StoreConfig::Nats(NatsConfig { endpoint: "nats://127.0.0.1:4222".into() }));
+    assert_eq!(
+        nats,
+        StoreConfig::Nats(NatsConfig {
+            endpoint: Some("nats://127.0.0.1:4222".into()),
+            ..NatsConfig::default()
+        })
+    );
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! Barriers: after one has come back through the consumer, the copy has all that was acknowledged before.
+
+use crate::client::Connected;
+use crate::copy::SharedCopy;
+use crate::error::of_publication;
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use dlock_store::StoreError;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long what was acknowledged may take to come back.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Waiter = oneshot::Sender<Result<(), StoreError>>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Waiter>,
+    running: bool,
+}
+
+/// One handle's barriers. While one is under way, the next readers gather for the next one.
+pub(crate) struct Barrier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connected: Connected,
+    copy: Arc<SharedCopy>,
+    subject: String,
+    queue: Mutex<Queue>,
+}
+
+impl Barrier {
+    pub(crate) fn new(connected: Connected, copy: Arc<SharedCopy>) -> Barrier {
+        use std::hash::BuildHasher;
+        // Handles may share a subject: a later barrier serves as well. A few of them keep what is left behind small.
+        let handle = foldhash::quality::RandomState::default().hash_one(0) % 64;
+        let subject = connected.subjects.barrier(handle);
+        Barrier { shared: Arc::new(Shared { connected, copy, subject, queue: Mutex::default() }) }
+    }
+
+    /// Returns when the copy has all that was acknowledged before this was called.
+    pub(crate) async fn pass(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let start = {
+            let mut queue = self.shared.queue.lock();
+            queue.waiting.push(reply);
+            !std::mem::replace(&mut queue.running, true)
+        };
+        if start {
+            tokio::spawn(Arc::clone(&self.shared).run());
+        }
+        let gone = || Err(StoreError::Unavailable { reason: "the store was closed".to_owned() });
+        answer.await.unwrap_or_else(|_| gone())
+    }
+}
+
+impl Shared {
+    async fn run(self: Arc<Self>) {
+        loop {
+            let waiting = {
+                let mut queue = self.queue.lock();
+                if queue.waiting.is_empty() {
+                    queue.running = false;
+                    return;
+                }
+                std::mem::take(&mut queue.waiting)
+            };
+            let passed = self.pass_one().await;
+            for waiter in waiting {
+                drop(waiter.send(passed.clone())); // a reader that has gone does not want to know
+            }
+        }
+    }
+
+    async fn pass_one(&self) -> Result<(), StoreError> {
+        let unavailable = |error: &async_nats::jetstream::context::PublishError| match of_publication(error) {
+            StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
+            other => other,
+        };
+        let sent =
+            self.connected.context.publish_with_headers(self.subject.clone(), HeaderMap::new(), Bytes::new());
+        let acknowledged =
+            sent.await.map_err(|error| unavailable(&error))?.await.map_err(|error| unavailable(&error))?;
+        let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(acknowledged.sequence)).await;
+        reached.map_err(|_| StoreError::Unavailable {
+            reason: "what was written is not delivered in time".to_owned(),
+        })
+    }
+}

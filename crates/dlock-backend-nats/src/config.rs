@@ -1,0 +1,101 @@
+//! Where NATS is, and how to use it.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to reach NATS, and how the bucket is made. Either `endpoint` or `endpoints` has to be given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// One server, as `nats://HOST:PORT` or `tls://HOST:PORT`.
+    pub endpoint: Option<String>,
+    /// Several servers of one cluster.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// The bucket's name: `dlock` by default.
+    pub bucket: Option<String>,
+    /// How many servers keep the bucket: 1 by default, 3 or 5 in a cluster.
+    pub replicas: Option<usize>,
+    /// What the bucket is kept in.
+    #[serde(default)]
+    pub storage: StorageConfig,
+    /// A credentials file (a token and its seed).
+    pub credentials_file: Option<PathBuf>,
+    /// A file with the seed of an nkey.
+    pub nkey_seed_file: Option<PathBuf>,
+    /// The user, with a password.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Password>,
+    /// A file that has the password, on its first line.
+    pub password_file: Option<PathBuf>,
+    /// A token, where NATS asks for one.
+    pub token: Option<Password>,
+    /// TLS; `tls://` endpoints use the system's certificate authorities if this is not given.
+    pub tls: Option<TlsConfig>,
+    /// How long to wait for a connection, and for the bucket to be read: `5s` by default.
+    #[serde(default, deserialize_with = "duration")]
+    pub connect_timeout: Option<Duration>,
+}
+
+/// What a bucket is kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageConfig {
+    /// Files: survives the end of the servers' processes.
+    #[default]
+    File,
+    /// Memory: lost with the last server that has it.
+    Memory,
+}
+
+/// The certificates of a TLS connection, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate authorities that sign the servers' certificates.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate.
+    pub cert: Option<PathBuf>,
+    /// The key of this client's certificate.
+    pub key: Option<PathBuf>,
+}
+
+/// A password, which no log shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl NatsConfig {
+    /// All endpoints that are named.
+    pub fn all_endpoints(&self) -> Vec<String> {
+        self.endpoint.iter().chain(&self.endpoints).cloned().collect()
+    }
+
+    pub(crate) fn bucket(&self) -> &str {
+        self.bucket.as_deref().unwrap_or("dlock")
+    }
+
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.unwrap_or(1)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(Duration::from_secs(5))
+    }
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = humantime::parse_duration(&text);
+    let error =
+        |_| serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"));
+    parsed.map(Some).map_err(error)
+}
