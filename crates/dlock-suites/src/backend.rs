@@ -1,6 +1,6 @@
 //! The stores that dlock runs over, as real servers.
 
-use dlock_test_stores::{EtcdServer, NatsServer, RedisServer};
+use dlock_test_stores::{EtcdCluster, EtcdServer, NatsCluster, NatsServer, RedisServer};
 use std::path::{Path, PathBuf};
 
 /// A backend with its store set up in one way.
@@ -10,24 +10,28 @@ pub enum Backend {
     Embedded,
     /// One etcd node.
     Etcd,
+    /// Three etcd nodes.
+    EtcdCluster,
     /// One Redis node that appends every write to its file.
     Redis,
     /// One NATS node with file storage.
     Nats,
+    /// Three NATS nodes, each of which keeps the bucket.
+    NatsCluster,
 }
 
-/// A store that can be hurt.
+/// A store that can be hurt. Of a cluster, it is the leader that is.
 pub trait StoreServer: Send + Sync {
-    /// The configuration of a dlock server over it, as TOML; `address` is where to reach it, if not directly.
-    fn config(&self, address: Option<&str>) -> String;
+    /// Where its nodes listen, as `HOST:PORT`; none for a store that is no server.
+    fn addresses(&self) -> Vec<String>;
 
-    /// Where it listens, as `HOST:PORT`, for a proxy in front of it; `None` for a store that is no server.
-    fn address(&self) -> Option<String>;
+    /// The configuration of a dlock server over it, as TOML, with these addresses in place of its own.
+    fn config(&self, addresses: &[String]) -> String;
 
     /// SIGKILL.
     fn kill(&mut self);
 
-    /// Starts it again on its directory, after it was killed.
+    /// Starts what was killed again, on its directory.
     fn restart(&mut self);
 
     /// It stands still.
@@ -43,8 +47,10 @@ impl Backend {
         match self {
             Backend::Embedded => Box::new(EmbeddedDirectory(directory.join("data"))),
             Backend::Etcd => Box::new(EtcdServer::start()),
+            Backend::EtcdCluster => Box::new(EtcdCluster::start()),
             Backend::Redis => Box::new(RedisServer::start()),
             Backend::Nats => Box::new(NatsServer::start()),
+            Backend::NatsCluster => Box::new(NatsCluster::start()),
         }
     }
 
@@ -57,12 +63,12 @@ impl Backend {
 struct EmbeddedDirectory(PathBuf);
 
 impl StoreServer for EmbeddedDirectory {
-    fn config(&self, _: Option<&str>) -> String {
-        format!("[embedded]\ndata_dir = {:?}\n", self.0.to_str().unwrap())
+    fn addresses(&self) -> Vec<String> {
+        Vec::new()
     }
 
-    fn address(&self) -> Option<String> {
-        None
+    fn config(&self, _: &[String]) -> String {
+        format!("[embedded]\ndata_dir = {:?}\n", self.0.to_str().unwrap())
     }
 
     fn kill(&mut self) {}
@@ -95,41 +101,92 @@ macro_rules! one_process {
     };
 }
 
+/// The faults of a cluster's leader.
+macro_rules! one_of_many {
+    () => {
+        fn kill(&mut self) {
+            self.kill_leader();
+        }
+
+        fn restart(&mut self) {
+            self.restart_killed();
+        }
+
+        fn pause(&mut self) {
+            self.pause_leader();
+        }
+
+        fn resume(&mut self) {
+            self.resume_paused();
+        }
+    };
+}
+
 impl StoreServer for EtcdServer {
-    fn config(&self, address: Option<&str>) -> String {
-        format!("[etcd]\nendpoints = [\"{}\"]\n", address.unwrap_or(&self.endpoint()))
+    fn addresses(&self) -> Vec<String> {
+        vec![self.endpoint()]
     }
 
-    fn address(&self) -> Option<String> {
-        Some(self.endpoint())
+    fn config(&self, addresses: &[String]) -> String {
+        etcd(addresses)
     }
 
     one_process!();
 }
 
-impl StoreServer for RedisServer {
-    fn config(&self, address: Option<&str>) -> String {
-        let own = RedisServer::address(self);
-        format!("[redis]\nnetwork = \"tcp\"\naddr = \"{}\"\n", address.unwrap_or(&own))
+impl StoreServer for EtcdCluster {
+    fn addresses(&self) -> Vec<String> {
+        self.endpoints()
     }
 
-    fn address(&self) -> Option<String> {
-        Some(RedisServer::address(self))
+    fn config(&self, addresses: &[String]) -> String {
+        etcd(addresses)
+    }
+
+    one_of_many!();
+}
+
+fn etcd(addresses: &[String]) -> String {
+    format!("[etcd]\nendpoints = {addresses:?}\n")
+}
+
+impl StoreServer for RedisServer {
+    fn addresses(&self) -> Vec<String> {
+        vec![self.address()]
+    }
+
+    fn config(&self, addresses: &[String]) -> String {
+        format!("[redis]\nnetwork = \"tcp\"\naddr = {:?}\n", addresses[0])
     }
 
     one_process!();
 }
 
 impl StoreServer for NatsServer {
-    fn config(&self, address: Option<&str>) -> String {
-        let own = self.url();
-        let url = address.map_or(own, |address| format!("nats://{address}"));
-        format!("[jetstream]\nendpoint = \"{url}\"\n")
+    fn addresses(&self) -> Vec<String> {
+        vec![self.address()]
     }
 
-    fn address(&self) -> Option<String> {
-        Some(self.url().trim_start_matches("nats://").to_owned())
+    fn config(&self, addresses: &[String]) -> String {
+        nats(addresses, 1)
     }
 
     one_process!();
+}
+
+impl StoreServer for NatsCluster {
+    fn addresses(&self) -> Vec<String> {
+        NatsCluster::addresses(self)
+    }
+
+    fn config(&self, addresses: &[String]) -> String {
+        nats(addresses, 3)
+    }
+
+    one_of_many!();
+}
+
+fn nats(addresses: &[String], replicas: usize) -> String {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("nats://{address}")).collect();
+    format!("[jetstream]\nendpoints = {urls:?}\nreplicas = {replicas}\n")
 }

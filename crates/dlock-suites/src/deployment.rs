@@ -14,8 +14,8 @@ pub struct Deployment {
     pub servers: Vec<DlockServer>,
     /// The store.
     pub store: Box<dyn StoreServer>,
-    /// What each server reaches the store through, where that was asked for.
-    pub proxies: Vec<Proxy>,
+    /// What each server reaches the store's nodes through, where that was asked for.
+    pub proxies: Vec<Vec<Proxy>>,
     _directory: TempDir,
 }
 
@@ -35,10 +35,14 @@ impl Deployment {
         let store = backend.start(directory.path());
         let mut proxies = Vec::new();
         let start = |number: usize| {
-            let proxy = store.address().filter(|_| proxied).map(|address| Proxy::to(&address));
+            let mut addresses = store.addresses();
+            if proxied {
+                let own: Vec<Proxy> = addresses.iter().map(|address| Proxy::to(address)).collect();
+                addresses = own.iter().map(Proxy::address).collect();
+                proxies.push(own);
+            }
             let config = directory.path().join(format!("server-{number}.toml"));
-            std::fs::write(&config, store.config(proxy.as_ref().map(Proxy::address).as_deref())).unwrap();
-            proxies.extend(proxy);
+            std::fs::write(&config, store.config(&addresses)).unwrap();
             DlockServer::start(&format!("server-{number}"), directory.path(), &config)
         };
         let servers = (0..backend.servers(servers)).map(start).collect();

@@ -5,7 +5,7 @@
 //! and no lock was lost.
 
 use crate::server::program;
-use crate::{Backend, Deployment, Load, LoadReport};
+use crate::{Backend, Deployment, Load, LoadReport, Proxy};
 use dlock_client::Mode;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -137,14 +137,12 @@ pub async fn a_server_cut_off_from_the_store_is_left(backend: Backend) {
     let deployment = Deployment::with_proxies(backend, 3);
     let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
-    if let Some(proxy) = deployment.proxies.first() {
-        proxy.cut();
-    }
+    deployment.proxies[0].iter().for_each(Proxy::cut);
     tokio::time::sleep(Duration::from_secs(15)).await;
     if deployment.servers.len() > 1 {
         load.wait_for_grants(MANY, RECOVERY).await;
     }
-    deployment.proxies.iter().for_each(crate::Proxy::mend);
+    deployment.proxies.iter().flatten().for_each(Proxy::mend);
     load.wait_for_grants(MANY, RECOVERY).await;
     let report = finish(load, "a server cut off from the store").await;
     assert_nothing_lost(&report);
@@ -156,7 +154,7 @@ pub async fn broken_and_slow_connections_to_the_store_cost_no_lock(backend: Back
     let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     for round in 0..12 {
-        for (number, proxy) in deployment.proxies.iter().enumerate() {
+        for (number, proxy) in deployment.proxies.iter().flatten().enumerate() {
             proxy.set(|fault| {
                 fault.delay = Duration::from_millis(if (round + number) % 3 == 0 { 20 } else { 0 });
                 fault.generation += u64::from((round + number) % 2 == 0);
@@ -164,7 +162,7 @@ pub async fn broken_and_slow_connections_to_the_store_cost_no_lock(backend: Back
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    deployment.proxies.iter().for_each(crate::Proxy::mend);
+    deployment.proxies.iter().flatten().for_each(Proxy::mend);
     load.wait_for_grants(MANY, RECOVERY).await;
     let report = finish(load, "connections to the store broken").await;
     assert_nothing_lost(&report);

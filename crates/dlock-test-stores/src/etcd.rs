@@ -1,5 +1,6 @@
 //! etcd.
 
+use crate::http::post;
 use crate::{Port, Process};
 use std::ffi::OsString;
 use tempfile::TempDir;
@@ -8,24 +9,37 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct EtcdServer {
     process: Process,
+    node: Node,
+    cluster: String,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
     client: Port,
     peer: Port,
     directory: TempDir,
+    options: Vec<String>,
 }
 
 impl EtcdServer {
     /// Starts a node, and waits until it serves.
     pub fn start() -> EtcdServer {
-        let (client, peer) = (Port::reserve(), Port::reserve());
-        let directory = tempfile::tempdir().unwrap();
-        let mut process = launch(&client, &peer, &directory);
-        process.wait_for_port(client.number());
-        EtcdServer { process, client, peer, directory }
+        EtcdServer::start_with(&[])
+    }
+
+    /// Starts a node with these options besides those that say where it is.
+    pub fn start_with(options: &[&str]) -> EtcdServer {
+        let node = Node::new("node", options);
+        let cluster = node.in_cluster();
+        let mut process = node.launch(&cluster);
+        process.wait_for_port(node.client.number());
+        EtcdServer { process, node, cluster }
     }
 
     /// As `127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        self.client.address()
+        self.node.client.address()
     }
 
     /// The process: to pause, resume and kill.
@@ -36,29 +50,127 @@ impl EtcdServer {
     /// Starts it again on its directory, after it was killed.
     pub fn restart(&mut self) {
         self.process.kill();
-        self.process = launch(&self.client, &self.peer, &self.directory);
-        self.process.wait_for_port(self.client.number());
+        self.process = self.node.launch(&self.cluster);
+        self.process.wait_for_port(self.node.client.number());
     }
 }
 
-fn launch(client: &Port, peer: &Port, directory: &TempDir) -> Process {
-    let url = |port: &Port| format!("http://{}", port.address());
-    let data = directory.path().join("data");
-    let arguments: Vec<OsString> = vec![
-        "--name".into(),
-        "node".into(),
-        "--data-dir".into(),
-        data.into(),
-        "--listen-client-urls".into(),
-        url(client).into(),
-        "--advertise-client-urls".into(),
-        url(client).into(),
-        "--listen-peer-urls".into(),
-        url(peer).into(),
-        "--initial-advertise-peer-urls".into(),
-        url(peer).into(),
-        "--initial-cluster".into(),
-        format!("node={}", url(peer)).into(),
-    ];
-    Process::start("etcd", &arguments, &directory.path().join("log"))
+/// Three etcd nodes.
+#[derive(Debug)]
+pub struct EtcdCluster {
+    nodes: Vec<EtcdServer>,
+    hurt: Option<usize>,
+}
+
+impl EtcdCluster {
+    /// Starts three nodes, and waits until they have a leader.
+    pub fn start() -> EtcdCluster {
+        let nodes: Vec<Node> = ["one", "two", "three"].into_iter().map(|name| Node::new(name, &[])).collect();
+        let cluster = nodes.iter().map(Node::in_cluster).collect::<Vec<_>>().join(",");
+        // All are started before the first is waited for: none serves without another.
+        let nodes = nodes.into_iter().map(|node| {
+            let process = node.launch(&cluster);
+            EtcdServer { process, node, cluster: cluster.clone() }
+        });
+        let mut cluster = EtcdCluster { nodes: nodes.collect(), hurt: None };
+        for index in 0..cluster.nodes.len() {
+            let port = cluster.nodes[index].node.client.number();
+            cluster.nodes[index].process.wait_for_port(port);
+        }
+        cluster.leader();
+        cluster
+    }
+
+    /// Each as `127.0.0.1:PORT`.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(EtcdServer::endpoint).collect()
+    }
+
+    /// SIGKILL to the leader.
+    pub fn kill_leader(&mut self) {
+        let leader = self.leader();
+        self.nodes[leader].process.kill();
+        self.hurt = Some(leader);
+    }
+
+    /// Starts the node that was killed.
+    pub fn restart_killed(&mut self) {
+        if let Some(killed) = self.hurt.take() {
+            self.nodes[killed].restart();
+        }
+    }
+
+    /// SIGSTOP to the leader.
+    pub fn pause_leader(&mut self) {
+        let leader = self.leader();
+        self.nodes[leader].process.pause();
+        self.hurt = Some(leader);
+    }
+
+    /// SIGCONT to the node that was stopped.
+    pub fn resume_paused(&mut self) {
+        if let Some(paused) = self.hurt.take() {
+            self.nodes[paused].process.resume();
+        }
+    }
+
+    /// The leader's index; waits until there is one.
+    fn leader(&mut self) -> usize {
+        let mut found = None;
+        let endpoints = self.endpoints();
+        self.nodes[0].process.wait_until("in a cluster with a leader", || {
+            found = endpoints.iter().position(|endpoint| is_leader(endpoint));
+            found.is_some()
+        });
+        found.expect("a leader")
+    }
+}
+
+/// By etcd's JSON gateway: whether the node's own id is the leader's.
+fn is_leader(endpoint: &str) -> bool {
+    let Some(status) = post(endpoint, "/v3/maintenance/status", "{}") else { return false };
+    let field = |name: &str| {
+        let after = status.split(&format!("\"{name}\":\"")).nth(1)?;
+        after.split('"').next().map(str::to_owned)
+    };
+    field("leader").is_some_and(|leader| Some(leader) == field("member_id"))
+}
+
+impl Node {
+    fn new(name: &str, options: &[&str]) -> Node {
+        Node {
+            name: name.to_owned(),
+            client: Port::reserve(),
+            peer: Port::reserve(),
+            directory: tempfile::tempdir().unwrap(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+        }
+    }
+
+    fn in_cluster(&self) -> String {
+        format!("{}=http://{}", self.name, self.peer.address())
+    }
+
+    fn launch(&self, cluster: &str) -> Process {
+        let url = |port: &Port| format!("http://{}", port.address());
+        let (client, peer) = (url(&self.client), url(&self.peer));
+        let mut arguments: Vec<OsString> = vec![
+            "--name".into(),
+            self.name.clone().into(),
+            "--data-dir".into(),
+            self.directory.path().join("data").into(),
+            "--listen-client-urls".into(),
+            client.clone().into(),
+            "--advertise-client-urls".into(),
+            client.into(),
+            "--listen-peer-urls".into(),
+            peer.clone().into(),
+            "--initial-advertise-peer-urls".into(),
+            peer.into(),
+            "--initial-cluster".into(),
+            cluster.into(),
+        ];
+        arguments.extend(self.options.iter().map(OsString::from));
+        Process::start("etcd", &arguments, &self.directory.path().join("log"))
+    }
 }

@@ -9,14 +9,15 @@
 #[cfg(feature = "containers")]
 mod container;
 mod etcd;
+mod http;
 mod nats;
 mod port;
 mod process;
 mod program;
 mod redis;
 
-pub use etcd::EtcdServer;
-pub use nats::NatsServer;
+pub use etcd::{EtcdCluster, EtcdServer};
+pub use nats::{NatsCluster, NatsServer};
 pub use port::Port;
 pub use process::Process;
 pub use redis::RedisServer;
