@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long what was acknowledged may take to come back.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Waiter = oneshot::Sender<Result<(), StoreError>>;
 
@@ -36,9 +36,8 @@ struct Shared {
 
 impl Barrier {
     pub(crate) fn new(connected: Connected, copy: Arc<SharedCopy>) -> Barrier {
-        use std::hash::BuildHasher;
         // Handles may share a subject: a later barrier serves as well. A few of them keep what is left behind small.
-        let handle = foldhash::quality::RandomState::default().hash_one(0) % 64;
+        let handle = rand::random::<u64>() % 64;
         let subject = connected.subjects.barrier(handle);
         Barrier { shared: Arc::new(Shared { connected, copy, subject, queue: Mutex::default() }) }
     }

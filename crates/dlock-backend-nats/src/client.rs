@@ -12,6 +12,8 @@ use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use dlock_store::{Key, StoreError, StoreInfo};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long to wait for an acknowledgement; callers may give up earlier.
@@ -30,6 +32,7 @@ pub(crate) struct Connected {
     bucket: String,
     storage: StorageConfig,
     replicas: usize,
+    nonces: Arc<AtomicU64>,
 }
 
 impl Connected {
@@ -65,6 +68,8 @@ impl Connected {
             bucket,
             storage: config.storage,
             replicas: config.replicas(),
+            // They begin at random, so that no two handles draw the same.
+            nonces: Arc::new(AtomicU64::new(rand::random())),
         };
         connected.make_bucket().await?;
         Ok(connected)
@@ -92,8 +97,9 @@ impl Connected {
                 self.stream
             )))
         };
-        if found.max_messages_per_subject != 1 {
-            return wrong("history", found.max_messages_per_subject.to_string(), "1".to_owned());
+        if found.max_messages_per_subject != self.history() {
+            let (found, wanted) = (found.max_messages_per_subject.to_string(), self.history().to_string());
+            return wrong("history", found, wanted);
         }
         if !found.max_age.is_zero() {
             return wrong(
@@ -118,12 +124,28 @@ impl Connected {
         Ok(())
     }
 
+    /// How many messages of a record are kept: where the last may be one that does not count, enough to have one that
+    /// does. At most one write of each server is under way for a record.
+    fn history(&self) -> i64 {
+        if self.keeps_history() { 16 } else { 1 }
+    }
+
+    /// Whether readers have to begin with more than a record's last message.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.replicas > 1
+    }
+
+    /// A number that nobody else draws.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.nonces.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn stream_config(&self) -> Config {
         Config {
             name: self.stream.clone(),
             description: Some("dlock's locks and sessions".to_owned()),
             subjects: vec![self.subjects.all()],
-            max_messages_per_subject: 1,
+            max_messages_per_subject: self.history(),
             discard: DiscardPolicy::New,
             retention: RetentionPolicy::Limits,
             storage: match self.storage {
@@ -140,9 +162,10 @@ impl Connected {
     pub(crate) async fn publish(
         &self,
         key: &Key,
+        last: u64,
         message: &Envelope,
     ) -> Result<PublishAckFuture, StoreError> {
-        self.publish_expecting(self.subjects.record(key), message.predecessor, message.encode()).await
+        self.publish_expecting(self.subjects.record(key), last, message.encode()).await
     }
 
     pub(crate) async fn publish_expecting(

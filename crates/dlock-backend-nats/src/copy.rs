@@ -3,21 +3,23 @@
 use crate::envelope::{self, Envelope, Marker};
 use dlock_store::{Content, Key, Page, Record, StoreError, Version, WatchEvent};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 /// How many changes a watch may be behind before it has to resynchronise.
 const BEHIND_MAX: usize = 8192;
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// Of the message that is the record.
     sequence: u64,
+    predecessor: u64,
+    /// Of the subject's last message, which may be one that was not accepted.
+    last: u64,
     floor: u64,
     content: envelope::Content,
-    /// Two writes that expected the same predecessor were both accepted.
-    broken: bool,
     /// In which of the collector's rounds it came.
     round: u64,
 }
@@ -27,14 +29,26 @@ struct Copy {
     entries: BTreeMap<Key, Entry>,
     /// The newest marker, and its sequence; absences without a message have it as their version.
     marker: Option<(u64, Marker)>,
-    broken: usize,
     round: u64,
+    /// Who waits for a message of its own, by its nonce.
+    senders: HashMap<u64, oneshot::Sender<Delivered>>,
 }
 
-/// What a publication has to expect of its subject, and to remember.
+/// A message has come back to its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// Where it is.
+    pub(crate) sequence: u64,
+    /// It is the record now.
+    pub(crate) accepted: bool,
+}
+
+/// What a publication has to expect of its subject, and to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Predecessor {
-    /// The last sequence; 0 for no message.
+    /// The subject's last sequence; 0 for no message.
+    pub(crate) last: u64,
+    /// What is replaced.
     pub(crate) sequence: u64,
     /// The greatest floor so far.
     pub(crate) floor: u64,
@@ -85,6 +99,7 @@ impl SharedCopy {
     pub(crate) fn clear(&self) {
         self.applied.send_replace(0);
         let mut copy = self.copy.lock();
+        // Who waits for a message hears nothing more, and finds out by reading.
         *copy = Copy { round: copy.round, ..Copy::default() };
     }
 
@@ -103,17 +118,29 @@ impl SharedCopy {
     }
 
     /// A record's message, as it was delivered.
-    pub(crate) fn apply(&self, key: Key, sequence: u64, envelope: Envelope) {
-        let record = self.copy.lock().take(&key, sequence, envelope);
-        let _nobody_watches = self.changes.send(WatchEvent::Changed { key, record });
+    pub(crate) fn apply(&self, key: Key, sequence: u64, message: Envelope) {
+        let mut copy = self.copy.lock();
+        if let Some(sender) = copy.senders.remove(&message.nonce) {
+            let accepted = copy.take(&key, sequence, message);
+            let _sender_has_gone = sender.send(Delivered { sequence, accepted });
+        } else {
+            copy.take(&key, sequence, message);
+        }
+        let record = copy.record(&key);
+        drop(copy);
+        let _nobody_watches = self.changes.send(WatchEvent::Changed { key, record: Some(record) });
     }
 
-    /// A record's message that this handle sent and that was stored, before it is delivered: the next write may build
-    /// upon it.
-    pub(crate) fn stored(&self, key: &Key, sequence: u64, envelope: Envelope) {
-        if self.applied() > 0 {
-            self.copy.lock().take(key, sequence, envelope);
-        }
+    /// Tells when the message with this nonce is delivered.
+    pub(crate) fn expect(&self, nonce: u64) -> oneshot::Receiver<Delivered> {
+        let (sender, delivered) = oneshot::channel();
+        self.copy.lock().senders.insert(nonce, sender);
+        delivered
+    }
+
+    /// The message with this nonce is not waited for any more.
+    pub(crate) fn give_up(&self, nonce: u64) {
+        self.copy.lock().senders.remove(&nonce);
     }
 
     /// A marker: the deletions up to its cutoff are forgotten.
@@ -121,11 +148,11 @@ impl SharedCopy {
         let mut copy = self.copy.lock();
         copy.marker = Some((sequence, marker));
         let forgotten =
-            |entry: &Entry| entry.sequence <= marker.cutoff && entry.content == envelope::Content::Deleted;
+            |entry: &Entry| entry.last <= marker.cutoff && entry.content == envelope::Content::Deleted;
         copy.entries.retain(|_, entry| !forgotten(entry));
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Result<Record, StoreError> {
+    pub(crate) fn get(&self, key: &Key) -> Record {
         self.copy.lock().record(key)
     }
 
@@ -143,7 +170,7 @@ impl SharedCopy {
             .filter(|(_, entry)| entry.content != envelope::Content::Deleted);
         let mut records = Vec::new();
         for (key, _) in present.by_ref().take(limit) {
-            records.push((key.clone(), copy.record(key)?));
+            records.push((key.clone(), copy.record(key)));
         }
         Ok(Page { records, more: present.next().is_some() })
     }
@@ -151,19 +178,15 @@ impl SharedCopy {
     /// What a write that expects this version replaces; `None` if that is not the record's version (any more).
     pub(crate) fn predecessor(&self, key: &Key, expected: Version) -> Option<Predecessor> {
         let copy = self.copy.lock();
-        let (sequence, floor) = copy.marker.map_or((0, 0), |(sequence, marker)| (sequence, marker.floor));
+        let (marker, floor) = copy.marker.map_or((0, 0), |(sequence, marker)| (sequence, marker.floor));
         match copy.entries.get(key) {
             Some(entry) if expected == version(entry.sequence) => {
-                Some(Predecessor { sequence: entry.sequence, floor: entry.floor.max(floor) })
+                let Entry { last, sequence, .. } = *entry;
+                Some(Predecessor { last, sequence, floor: entry.floor.max(floor) })
             }
-            None if expected == unwritten(sequence) => Some(Predecessor { sequence: 0, floor }),
+            None if expected == unwritten(marker) => Some(Predecessor { last: 0, sequence: marker, floor }),
             Some(_) | None => None,
         }
-    }
-
-    /// Whether any record's chain is broken.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.copy.lock().broken > 0
     }
 
     /// Begins the collector's next round, and returns the deletions that came so many rounds ago or earlier.
@@ -172,18 +195,18 @@ impl SharedCopy {
         copy.round += 1;
         let mut cutoff = u64::MAX;
         for entry in copy.entries.values().filter(|entry| entry.round + age > copy.round) {
-            cutoff = cutoff.min(entry.sequence - 1);
+            cutoff = cutoff.min(entry.sequence.saturating_sub(1));
         }
         let mut old = OldDeletions {
             marker: Marker { cutoff: 0, floor: copy.marker.map_or(0, |(_, marker)| marker.floor) },
             previous: copy.marker.map_or(0, |(sequence, _)| sequence),
             deletions: Vec::new(),
         };
-        for (key, entry) in copy.entries.iter().filter(|(_, entry)| entry.sequence <= cutoff) {
+        for (key, entry) in copy.entries.iter().filter(|(_, entry)| entry.last <= cutoff) {
             if entry.content == envelope::Content::Deleted {
-                old.marker.cutoff = old.marker.cutoff.max(entry.sequence);
+                old.marker.cutoff = old.marker.cutoff.max(entry.last);
                 old.marker.floor = old.marker.floor.max(entry.floor);
-                old.deletions.push((key.clone(), entry.sequence));
+                old.deletions.push((key.clone(), entry.last));
             }
         }
         (!old.deletions.is_empty()).then_some(old)
@@ -201,42 +224,78 @@ pub(crate) struct OldDeletions {
 }
 
 impl Copy {
-    /// Takes a message if it is newer than what is known; returns the record as it stands.
-    fn take(&mut self, key: &Key, sequence: u64, message: Envelope) -> Option<Record> {
-        let known = self.entries.get(key).map(|entry| entry.sequence);
-        if known.is_none_or(|known| known < sequence) {
-            // A copy that begins knows of no predecessors, and one that a marker forgot is none.
-            let forgotten = self.marker.is_some_and(|(_, marker)| known <= Some(marker.cutoff));
-            let broken = known.is_some_and(|known| known != message.predecessor) && !forgotten;
-            if broken {
-                tracing::error!(%key, sequence, ?known, "two writes that replace the same message were accepted");
-                self.broken += 1;
+    /// Takes a message; returns whether it was accepted.
+    ///
+    /// Each message that is accepted names the one before it, so that the predecessors of the accepted ones grow. One
+    /// that names an older one came too late: another had replaced that before. This holds for a copy that begins in the
+    /// middle too, whatever its first message is.
+    fn take(&mut self, key: &Key, sequence: u64, message: Envelope) -> bool {
+        let known = self.entries.get_mut(key);
+        if let Some(entry) = known {
+            if sequence <= entry.last {
+                return sequence == entry.sequence;
             }
-            let Envelope { floor, content, .. } = message;
-            let entry = Entry { sequence, floor, content, broken, round: self.round };
-            if self.entries.insert(key.clone(), entry).is_some_and(|old| old.broken) {
-                self.broken -= 1;
+            entry.last = sequence;
+            if message.predecessor <= entry.predecessor {
+                tracing::debug!(%key, sequence, "a write came after another that replaced the same message");
+                return false;
             }
         }
-        self.record(key).ok()
+        let Envelope { predecessor, floor, content, .. } = message;
+        let entry = Entry { sequence, predecessor, last: sequence, floor, content, round: self.round };
+        self.entries.insert(key.clone(), entry);
+        true
     }
 
-    fn record(&self, key: &Key) -> Result<Record, StoreError> {
+    fn record(&self, key: &Key) -> Record {
         let (marker, floor) = self.marker.map_or((0, 0), |(sequence, marker)| (sequence, marker.floor));
         let Some(entry) = self.entries.get(key) else {
-            return Ok(Record { version: unwritten(marker), content: Content::Absent { floor } });
+            return Record { version: unwritten(marker), content: Content::Absent { floor } };
         };
-        if entry.broken {
-            let reason = format!(
-                "NATS accepted two writes of {key} in place of one message: delete it (nats kv del) when nobody \
-                 relies on its locks"
-            );
-            return Err(StoreError::Invalid { reason });
-        }
         let content = match &entry.content {
             envelope::Content::Value(value) => Content::Present(value.clone()),
             envelope::Content::Deleted => Content::Absent { floor: floor.max(entry.floor) },
         };
-        Ok(Record { version: version(entry.sequence), content })
+        Record { version: version(entry.sequence), content }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn message(nonce: u64, predecessor: u64) -> Envelope {
+        Envelope { nonce, predecessor, floor: 0, content: envelope::Content::Value(Bytes::new()) }
+    }
+
+    proptest! {
+        /// Writers that each name the record as it was some time ago, stored whatever they name, as the worst server
+        /// would: exactly those count that name the one before, and a copy that begins anywhere in the middle agrees
+        /// as soon as it has seen one that counts.
+        #[test]
+        fn all_copies_agree_on_the_chain(ages in proptest::collection::vec(0..4usize, 1..40), begin in 0..40usize) {
+            let key = Key::new("r").unwrap();
+            let (mut whole, mut late) = (Copy::default(), Copy::default());
+            let mut chain = vec![0];
+            let mut late_has_seen_one = false;
+            for (index, age) in ages.into_iter().enumerate() {
+                let sequence = index as u64 + 1;
+                let named = chain[chain.len().saturating_sub(1 + age)];
+                let counts = named == chain[chain.len() - 1];
+                prop_assert_eq!(whole.take(&key, sequence, message(0, named)), counts);
+                if counts {
+                    chain.push(sequence);
+                }
+                if index >= begin {
+                    late.take(&key, sequence, message(0, named));
+                    late_has_seen_one |= counts;
+                }
+                if late_has_seen_one {
+                    prop_assert_eq!(late.record(&key).version, whole.record(&key).version);
+                }
+            }
+        }
     }
 }

@@ -5,12 +5,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 const VALUE: u8 = 1;
 const DELETION: u8 = 2;
 /// The bytes before the value.
-const HEAD: usize = 17;
+const HEAD: usize = 25;
 
 /// A record's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    /// The sequence of the message that it replaces; 0 for none.
+    /// Random: by it the sender knows its message when it is delivered.
+    pub(crate) nonce: u64,
+    /// The sequence of the message that it replaces, or of the marker that its record's absence has as version.
     pub(crate) predecessor: u64,
     /// The greatest floor of the record's deletions so far: a value has to remember it, as it is all that is kept.
     pub(crate) floor: u64,
@@ -32,6 +34,7 @@ impl Envelope {
         };
         let mut bytes = BytesMut::with_capacity(HEAD + value.len());
         bytes.put_u8(kind);
+        bytes.put_u64(self.nonce);
         bytes.put_u64(self.predecessor);
         bytes.put_u64(self.floor);
         bytes.put_slice(value);
@@ -41,6 +44,7 @@ impl Envelope {
     /// `None` for what dlock never wrote.
     pub(crate) fn decode(payload: &Bytes) -> Option<Envelope> {
         let (kind, rest) = payload.split_first()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
         let (predecessor, rest) = rest.split_first_chunk()?;
         let (floor, value) = rest.split_first_chunk()?;
         let content = match *kind {
@@ -48,8 +52,9 @@ impl Envelope {
             DELETION if value.is_empty() => Content::Deleted,
             _ => return None,
         };
-        let (predecessor, floor) = (u64::from_be_bytes(*predecessor), u64::from_be_bytes(*floor));
-        Some(Envelope { predecessor, floor, content })
+        let [nonce, predecessor, floor] =
+            [nonce, predecessor, floor].map(|number| u64::from_be_bytes(*number));
+        Some(Envelope { nonce, predecessor, floor, content })
     }
 }
 
@@ -88,12 +93,12 @@ mod tests {
         for content in
             [Content::Value(Bytes::from_static(b"x")), Content::Value(Bytes::new()), Content::Deleted]
         {
-            let envelope = Envelope { predecessor: 7, floor: 9, content };
+            let envelope = Envelope { nonce: 5, predecessor: 7, floor: 9, content };
             assert_eq!(Envelope::decode(&envelope.encode()), Some(envelope));
         }
         let marker = Marker { cutoff: 3, floor: 4 };
         assert_eq!(Marker::decode(&marker.encode()), Some(marker));
-        for foreign in [&b""[..], b"\x01short", &[2; 18], &[9; 17]] {
+        for foreign in [&b""[..], b"\x01short", &[2; 26], &[9; 25]] {
             assert_eq!(Envelope::decode(&Bytes::from_static(foreign)), None);
         }
     }

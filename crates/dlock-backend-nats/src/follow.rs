@@ -43,7 +43,7 @@ async fn follow(
     let deliver_policy = if again {
         DeliverPolicy::ByStartSequence { start_sequence: applied + 1 }
     } else {
-        DeliverPolicy::LastPerSubject
+        if connected.keeps_history() { DeliverPolicy::All } else { DeliverPolicy::LastPerSubject }
     };
     let config = OrderedConfig {
         deliver_subject: connected.client.new_inbox(),

@@ -1,18 +1,10 @@
 //! What is wrong at the moment.
 
 use crate::client::Connected;
-use crate::copy::SharedCopy;
 use dlock_store::{Condition, Severity};
 
-pub(crate) async fn look(connected: &Connected, copy: &SharedCopy) -> Vec<Condition> {
+pub(crate) async fn look(connected: &Connected) -> Vec<Condition> {
     let mut conditions = Vec::new();
-    if copy.is_broken() {
-        let message =
-            "NATS accepted two writes in place of one message: the resources concerned grant no lock until \
-                       their records are deleted (see this server's log)"
-                .to_owned();
-        conditions.push(Condition { severity: Severity::Failure, code: "CHAIN_BROKEN", message });
-    }
     let stream = match connected.context.get_stream(&connected.stream).await {
         Ok(stream) => stream,
         Err(error) => {

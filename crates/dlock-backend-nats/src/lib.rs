@@ -13,8 +13,10 @@
 //! version of all absences without a message. A write that was decided before and arrives after would have to be an hour
 //! under way.
 //!
-//! *The chain.* Each message names its predecessor. If two publications that expected the same predecessor were both
-//! accepted, a record is not served any more, and health says so: no lock on it is granted on a guess.
+//! *The chain.* Each message names the one that it replaces. Of two that replace the same, the first counts, and the
+//! other never was, for every reader alike: servers before 2.10.25 store both when they come at once to a bucket of
+//! several replicas. For that a bucket of several replicas keeps some messages of each record, so that no reader begins
+//! with one that does not count.
 #![forbid(unsafe_code)]
 
 mod barrier;
@@ -32,7 +34,7 @@ mod watch;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_trait::async_trait;
 use client::Connected;
-use copy::SharedCopy;
+use copy::{Delivered, SharedCopy};
 use dlock_store::{
     Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
     Write,
@@ -40,6 +42,7 @@ use dlock_store::{
 use envelope::Envelope;
 use futures::future::join_all;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 pub use config::{NatsConfig, Password, StorageConfig, TlsConfig};
@@ -100,30 +103,46 @@ impl NatsStore {
             Change::Put(value) => (replaced.floor, envelope::Content::Value(value.clone())),
             Change::Delete { floor } => (replaced.floor.max(*floor), envelope::Content::Deleted),
         };
-        let message = Envelope { predecessor: replaced.sequence, floor, content };
-        let acknowledgement = self.shared.connected.publish(&write.key, &message).await?;
-        Ok(Some(Sent { key: write.key.clone(), message, acknowledgement }))
+        let nonce = self.shared.connected.nonce();
+        let message = Envelope { nonce, predecessor: replaced.sequence, floor, content };
+        let delivered = self.shared.copy.expect(nonce);
+        match self.shared.connected.publish(&write.key, replaced.last, &message).await {
+            Ok(acknowledgement) => Ok(Some(Sent { nonce, acknowledgement, delivered })),
+            Err(error) => {
+                self.shared.copy.give_up(nonce);
+                Err(error)
+            }
+        }
     }
 
+    /// An acknowledgement is not enough: servers before 2.10.25 acknowledge two writes that expect the same last
+    /// sequence when they come at once to a bucket of several replicas. Which of them counts is seen when it is delivered.
     async fn verdict(&self, sent: Option<Sent>) -> Result<Verdict, StoreError> {
-        let Some(Sent { key, message, acknowledgement }) = sent else {
+        let Some(Sent { nonce, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
         };
-        match acknowledgement.await {
-            Ok(stored) => {
-                self.shared.copy.stored(&key, stored.sequence, message);
-                Ok(Verdict::Committed { version: copy::version(stored.sequence) })
+        if let Err(error) = acknowledgement.await {
+            self.shared.copy.give_up(nonce);
+            return error::refusal(&error);
+        }
+        match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
+            Ok(Ok(Delivered { sequence, accepted: true })) => {
+                Ok(Verdict::Committed { version: copy::version(sequence) })
             }
-            Err(error) => error::refusal(&error),
+            Ok(Ok(Delivered { accepted: false, .. })) => Ok(Verdict::Conflict { current: None }),
+            Ok(Err(_)) | Err(_) => {
+                self.shared.copy.give_up(nonce);
+                Err(StoreError::Ambiguous { reason: "what was written is not delivered in time".to_owned() })
+            }
         }
     }
 }
 
 /// A publication under way.
 struct Sent {
-    key: Key,
-    message: Envelope,
+    nonce: u64,
     acknowledgement: PublishAckFuture,
+    delivered: oneshot::Receiver<Delivered>,
 }
 
 #[async_trait]
@@ -138,7 +157,7 @@ impl Store for NatsStore {
 
     async fn get(&self, key: &Key) -> Result<Record, StoreError> {
         self.shared.barrier.pass().await?;
-        self.shared.copy.get(key)
+        Ok(self.shared.copy.get(key))
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
@@ -164,7 +183,7 @@ impl Store for NatsStore {
     }
 
     async fn health(&self) -> Vec<Condition> {
-        health::look(&self.shared.connected, &self.shared.copy).await
+        health::look(&self.shared.connected).await
     }
 }
 

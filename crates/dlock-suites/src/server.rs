@@ -28,9 +28,7 @@ impl DlockServer {
             "dlock=info,dlock_engine=info,warn".into(),
         ];
         let log = directory.join(format!("{name}.log"));
-        let mut server = DlockServer { process: launch(&arguments, &log), port, arguments, log };
-        server.wait();
-        server
+        DlockServer { process: launch(&arguments, &log), port, arguments, log }
     }
 
     /// As `127.0.0.1:PORT`.
@@ -47,7 +45,6 @@ impl DlockServer {
     pub fn restart(&mut self) {
         self.process.kill();
         self.process = launch(&self.arguments, &self.log);
-        self.wait();
     }
 
     /// Its resident memory in bytes.
@@ -57,14 +54,16 @@ impl DlockServer {
         let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
         resident * 4096
     }
-
-    fn wait(&mut self) {
-        self.process.wait_for_port(self.port.number());
-    }
 }
 
 fn launch(arguments: &[OsString], log: &Path) -> Process {
-    Process::start(program("dlock", "dlock-server").to_str().expect("UTF-8"), arguments, log)
+    // It listens before it has read the store, and says when it serves.
+    let said = |log: &Path| std::fs::read_to_string(log).unwrap_or_default().matches("serves locks").count();
+    let before = said(log);
+    let program = program("dlock", "dlock-server");
+    let mut process = Process::start(program.to_str().expect("UTF-8"), arguments, log);
+    process.wait_until("serving", || said(log) > before);
+    process
 }
 
 /// A program of this workspace, from the same build as the running test; built if it isn't there.
