@@ -8,7 +8,9 @@ mod values;
 
 use crate::{Backend, Deployment};
 use dlock_client::{Client, Guard, Lock, Mode};
+use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +156,17 @@ pub async fn run_one(name: &'static str, backend: Backend) {
         BEHAVIOURS.iter().find(|behaviour| behaviour.name == name).expect("a behaviour of that name");
     let deployment = shared_deployment(backend).await;
     (behaviour.run)(World { prefix: behaviour.name, deployment }).await;
+}
+
+/// Runs all behaviours over a deployment, one after the other, and says which the service has.
+pub async fn run_all(deployment: &Arc<Deployment>) -> Vec<(&'static str, bool)> {
+    let mut results = Vec::with_capacity(BEHAVIOURS.len());
+    for behaviour in BEHAVIOURS {
+        let world = World { prefix: behaviour.name, deployment: deployment.clone() };
+        let passed = AssertUnwindSafe((behaviour.run)(world)).catch_unwind().await.is_ok();
+        results.push((behaviour.name, passed));
+    }
+    results
 }
 
 /// Starts the backend's three servers once.
