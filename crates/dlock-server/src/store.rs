@@ -19,14 +19,9 @@ pub enum StoreOpenError {
     /// NATS can't be used.
     #[error(transparent)]
     Nats(#[from] dlock_backend_nats::OpenError),
-    /// This build can't use that store.
-    #[error(
-        "this build of dlock has no {backend} backend: use the embedded store (--data-dir DIR, or no store at all)"
-    )]
-    NotBuilt {
-        /// Which one.
-        backend: &'static str,
-    },
+    /// Redis can't be used.
+    #[error(transparent)]
+    Redis(#[from] dlock_backend_redis::OpenError),
 }
 
 /// Opens the store.
@@ -35,7 +30,7 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreOpenError
         StoreConfig::Memory => Ok(Arc::new(EmbeddedStore::in_memory())),
         StoreConfig::Directory(directory) => Ok(Arc::new(EmbeddedStore::open(directory)?)),
         StoreConfig::Etcd(etcd) => Ok(Arc::new(EtcdStore::connect(etcd).await?)),
-        StoreConfig::Redis(_) => Err(StoreOpenError::NotBuilt { backend: "redis" }),
+        StoreConfig::Redis(settings) => Ok(dlock_backend_redis::open(settings).await?),
         StoreConfig::Nats(nats) => Ok(Arc::new(NatsStore::connect(nats).await?)),
     }
 }

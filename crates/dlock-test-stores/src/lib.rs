@@ -15,9 +15,15 @@ mod port;
 mod process;
 mod program;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
+mod redis_tls;
 
 pub use etcd::{EtcdCluster, EtcdServer};
 pub use nats::{NatsCluster, NatsServer};
 pub use port::Port;
 pub use process::Process;
 pub use redis::RedisServer;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinels;
+pub use redis_tls::RedisTls;

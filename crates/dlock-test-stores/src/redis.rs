@@ -2,6 +2,8 @@
 
 use crate::{Port, Process};
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use tempfile::TempDir;
 
 /// One Redis node with a directory of its own.
@@ -33,6 +35,14 @@ impl RedisServer {
         self.port.address()
     }
 
+    /// Runs a command; the answer as it is on the wire, without the sizes of its parts.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn command(&self, words: &[&str]) -> String {
+        run(&self.port.address(), words).unwrap()
+    }
+
     /// The process: to pause, resume and kill.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -58,4 +68,36 @@ fn launch(port: &Port, directory: &TempDir, options: &[OsString]) -> Process {
     let mut process = Process::start("redis-server", &arguments, &directory.path().join("log"));
     process.wait_for_port(port.number());
     process
+}
+
+/// Runs a command on a server: the parts of its answer, one a line; an error is what the server refuses it with.
+pub(crate) fn run(address: &str, words: &[&str]) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    stream.write_all(request.as_bytes())?;
+    let (mut reader, mut parts) = (BufReader::new(stream), Vec::new());
+    let mut wanted = 1;
+    while wanted > 0 {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((kind, rest)) = line.trim_end().split_at_checked(1) else {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        };
+        wanted -= 1;
+        match kind {
+            "-" => return Err(std::io::Error::other(rest.to_owned())),
+            "*" => wanted += rest.parse::<i64>().unwrap().max(0),
+            "$" if rest != "-1" => {
+                let mut bytes = vec![0; rest.parse::<usize>().unwrap() + 2];
+                reader.read_exact(&mut bytes)?;
+                parts.push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
+            }
+            _ => parts.push(rest.to_owned()),
+        }
+    }
+    Ok(parts.join("\n"))
 }

@@ -55,18 +55,9 @@ pub enum StoreConfig {
     /// In etcd.
     Etcd(EtcdConfig),
     /// In Redis.
-    Redis(RedisConfig),
+    Redis(dlock_backend_redis::Settings),
     /// In NATS JetStream.
     Nats(NatsConfig),
-}
-
-/// How Redis is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisConfig {
-    /// `tcp` or `unix`.
-    pub network: String,
-    /// HOST:PORT, or the socket's path.
-    pub addr: String,
 }
 
 /// How logs are written.

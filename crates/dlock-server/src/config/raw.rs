@@ -1,8 +1,9 @@
 //! The configuration as it is written in a file.
 
-use super::{ConfigError, LogFormat, RedisConfig, StoreConfig, shown};
+use super::{ConfigError, LogFormat, StoreConfig, shown};
 use dlock_backend_etcd::EtcdConfig;
 use dlock_backend_nats::NatsConfig;
+use dlock_backend_redis::{RedisConfig, Settings};
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Json, Toml};
@@ -22,7 +23,7 @@ pub(super) struct Raw {
     pub(super) limits: Option<Limits>,
     pub(super) embedded: Option<Embedded>,
     pub(super) etcd: Option<EtcdConfig>,
-    pub(super) redis: Option<Redis>,
+    pub(super) redis: Option<RedisConfig>,
     pub(super) jetstream: Option<NatsConfig>,
 }
 
@@ -39,18 +40,6 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Embedded {
     pub(super) data_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Redis {
-    #[serde(default = "tcp")]
-    network: String,
-    addr: String,
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 impl Raw {
@@ -89,12 +78,11 @@ impl Raw {
             }
             stores.push(("etcd", StoreConfig::Etcd(etcd.clone())));
         }
-        if let Some(Redis { network, addr }) = &self.redis {
-            if !["tcp", "unix"].contains(&network.as_str()) {
-                return Err(ConfigError::value("redis.network", network, "use tcp or unix"));
-            }
-            let (network, addr) = (network.clone(), addr.clone());
-            stores.push(("redis", StoreConfig::Redis(RedisConfig { network, addr })));
+        if let Some(redis) = &self.redis {
+            let settings = Settings::try_from(redis).map_err(|error| {
+                ConfigError::value(&format!("redis.{}", error.setting), &error.value, &error.why)
+            })?;
+            stores.push(("redis", StoreConfig::Redis(settings)));
         }
         if let Some(nats) = &self.jetstream {
             if nats.all_endpoints().is_empty() {

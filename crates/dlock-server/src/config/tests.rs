@@ -2,6 +2,7 @@
 
 use super::raw::Raw;
 use super::*;
+use dlock_backend_redis::{RedisConfig, Settings};
 
 fn parse(toml: &str) -> Result<Config, ConfigError> {
     Config::parse(Raw::parse(toml, false, "test.toml")?)
@@ -51,10 +52,8 @@ fn the_first_dlocks_files_are_understood() {
         })
     );
     let redis = store(r#"{"redis":{"network":"tcp","addr":"127.0.0.1:6379"}}"#);
-    assert_eq!(
-        redis,
-        StoreConfig::Redis(RedisConfig { network: "tcp".into(), addr: "127.0.0.1:6379".into() })
-    );
+    let node = RedisConfig { addr: Some("127.0.0.1:6379".into()), ..RedisConfig::default() };
+    assert_eq!(redis, StoreConfig::Redis(Settings::try_from(&node).unwrap()));
     let nats = store(r#"{"jetstream":{"endpoint":"nats://127.0.0.1:4222"}}"#);
     assert_eq!(
         nats,
@@ -85,6 +84,9 @@ fn wrong_settings_are_named_with_the_way_out() {
     assert!(error("drain_grace = \"2h\"").contains("between 0s and 1h"));
     assert!(error("[limits]\nsessions_max = 0").contains("at least 1"));
     assert!(error("[etcd]\nendpoints = []").contains("name at least one endpoint"));
+    assert!(error("[redis]\naddr = \"nowhere\"").starts_with("redis.addr is \"nowhere\": write HOST:PORT"));
+    let unknown = error("[redis]\naddres = \"a:1\"");
+    assert!(unknown.contains("\"redis.addres\"") && unknown.contains("did you mean \"addrs\"?"), "{unknown}");
     let two = "[etcd]\nendpoints = [\"a\"]\n[jetstream]\nendpoint = \"b\"";
     assert_eq!(error(two), "more than one store is configured (etcd, jetstream): keep one");
     assert!(error("addr = ").contains("test.toml"));
