@@ -118,3 +118,61 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an error on the wire means.
+    fn fault(wire: &str) -> Fault {
+        match redis::parse_redis_value(format!("-{wire}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => Fault::from_server(&error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_refused_before_it_ran_is_not_ambiguous() {
+        for (wire, expected) in [
+            ("MOVED 13907 127.0.0.1:7001", "NotNow"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "NotNow"),
+            ("CLUSTERDOWN The cluster is down", "NotNow"),
+            ("READONLY You can't write against a read only replica.", "NotNow"),
+            ("LOADING Redis is loading the dataset in memory", "NotNow"),
+            ("NOSCRIPT No matching script. Please use EVAL.", "NoScript"),
+            ("NOAUTH Authentication required.", "Refused"),
+            ("NOPERM this user has no permissions to run the 'evalsha' command", "Refused"),
+            ("NOREPLICAS Not enough good replicas to write.", "Refused"),
+            ("MISCONF Redis is configured to save RDB snapshots", "Refused"),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: 07, on @user_script:67.",
+                "Full",
+            ),
+            // As Redis 6.2 says it.
+            (
+                "ERR Error running script (call to f_07): @user_script:67: @user_script: 67: -OOM command not allowed when used memory > 'maxmemory'.",
+                "Full",
+            ),
+            (
+                "ERR Error running script (call to f_07): @user_script:67: @user_script: 67: -READONLY You can't write against a read only replica.",
+                "NotNow",
+            ),
+        ] {
+            let found = format!("{:?}", fault(wire));
+            assert!(found.starts_with(expected), "{wire}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_written_by_half_is_ambiguous() {
+        for wire in [
+            "ERR The user executing the script can't publish to the channel mentioned in the command",
+            "NOPERM ACL failure in script: No permissions to access a channel",
+            "ERR Error running script (call to f_07): @user_script:91: @user_script: 91: -NOPERM this user has no permissions to access one of the channels used as arguments",
+            "ERR something that no version says yet",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+        ] {
+            assert!(fault(wire).of_write().is_ambiguous(), "{wire}");
+        }
+    }
+}

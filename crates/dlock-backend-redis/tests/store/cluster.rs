@@ -135,3 +135,20 @@ async fn a_master_that_dies_is_replaced_and_versions_grow() {
     }
     eventually("no complaint", async || store.health().await.is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_needs_only_the_documented_permissions() {
+    let mut redis = RedisCluster::start();
+    let documented = "~dlock:* &dlock:* +@connection +@scripting +info +config|get +time +get +mget +getrange +set +del +zadd +zrem +zrangebylex +publish +subscribe +cluster|slots +spublish +ssubscribe";
+    for node in redis.nodes() {
+        let words = ["ACL", "SETUSER", "dlock", "on", ">secret"].into_iter().chain(documented.split(' '));
+        node.command(&words.collect::<Vec<_>>());
+    }
+    let store = open(&format!("user = \"dlock\"\npassword = \"secret\"\n{}", at(&redis))).await;
+    let mut watch = store.watch(Scope::Key(key("a"))).await.unwrap();
+    let version = overwrite(&store, "a", "one").await;
+    assert!(watch.next().await.is_some());
+    committed(write(&store, delete("a", version, 0)).await);
+    assert!(store.list("", None, 10).await.unwrap().records.is_empty());
+    assert_eq!(store.health().await, Vec::new());
+}

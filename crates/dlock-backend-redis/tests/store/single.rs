@@ -195,7 +195,7 @@ async fn a_user_needs_only_the_documented_permissions_and_is_told_what_is_missin
     let acl = |user: &str, rules: &[&str]| {
         redis.command(&[&["ACL", "SETUSER", user, "on", ">secret"], rules].concat());
     };
-    let documented = "~dlock:* &dlock:* +@connection +@scripting +info +get +mget +getrange +set +del +zadd +zrem +zrangebylex +publish +subscribe +wait +time +config|get";
+    let documented = "~dlock:* &dlock:* +@connection +@scripting +info +get +mget +getrange +set +del +zadd +zrem +zrangebylex +publish +subscribe +time +config|get";
     acl("dlock", &documented.split(' ').collect::<Vec<_>>());
     acl("mute", &documented.split(' ').filter(|rule| *rule != "&dlock:*").collect::<Vec<_>>());
     let with =
