@@ -1,6 +1,8 @@
 //! The stores that dlock runs over, as real servers.
 
-use dlock_test_stores::{EtcdCluster, EtcdServer, NatsCluster, NatsServer, RedisServer};
+use dlock_test_stores::{
+    EtcdCluster, EtcdServer, NatsCluster, NatsServer, RedisCluster, RedisSentinels, RedisServer,
+};
 use std::path::{Path, PathBuf};
 
 /// A backend with its store set up in one way.
@@ -14,6 +16,10 @@ pub enum Backend {
     EtcdCluster,
     /// One Redis node that appends every write to its file.
     Redis,
+    /// Three Redis nodes with three sentinels; a write counts when one replica has it.
+    RedisSentinel,
+    /// Six Redis nodes: three masters, each with a replica; a write counts when the replica has it.
+    RedisCluster,
     /// One NATS node with file storage.
     Nats,
     /// Three NATS nodes, each of which keeps the bucket.
@@ -49,6 +55,8 @@ impl Backend {
             Backend::Etcd => Box::new(EtcdServer::start()),
             Backend::EtcdCluster => Box::new(EtcdCluster::start()),
             Backend::Redis => Box::new(RedisServer::start()),
+            Backend::RedisSentinel => Box::new(HurtSentinels { store: RedisSentinels::start(), hurt: None }),
+            Backend::RedisCluster => Box::new(HurtCluster { store: RedisCluster::start(), hurt: None }),
             Backend::Nats => Box::new(NatsServer::start()),
             Backend::NatsCluster => Box::new(NatsCluster::start()),
         }
@@ -189,4 +197,101 @@ impl StoreServer for NatsCluster {
 fn nats(addresses: &[String], replicas: usize) -> String {
     let urls: Vec<String> = addresses.iter().map(|address| format!("nats://{address}")).collect();
     format!("[jetstream]\nendpoints = {urls:?}\nreplicas = {replicas}\n")
+}
+
+struct HurtSentinels {
+    store: RedisSentinels,
+    /// The node's port.
+    hurt: Option<String>,
+}
+
+impl HurtSentinels {
+    fn hurt(&mut self, how: impl FnOnce(&mut RedisServer)) {
+        let master = self.store.master();
+        how(master);
+        self.hurt = Some(master.address());
+    }
+
+    fn heal(&mut self, how: impl FnOnce(&mut RedisServer)) {
+        let hurt = self.hurt.take();
+        if let Some(node) = self.store.nodes().iter_mut().find(|node| Some(node.address()) == hurt) {
+            how(node);
+        }
+    }
+}
+
+impl StoreServer for HurtSentinels {
+    fn addresses(&self) -> Vec<String> {
+        self.store.addresses()
+    }
+
+    fn config(&self, addresses: &[String]) -> String {
+        let master = self.store.master_name();
+        format!(
+            "[redis]\nmode = \"sentinel\"\naddrs = {addresses:?}\nreplicas = 1\n[redis.sentinel]\nmaster = \"{master}\"\n"
+        )
+    }
+
+    fn kill(&mut self) {
+        self.hurt(|node| node.process().kill());
+    }
+
+    fn restart(&mut self) {
+        self.heal(RedisServer::restart);
+    }
+
+    fn pause(&mut self) {
+        self.hurt(|node| node.process().pause());
+    }
+
+    fn resume(&mut self) {
+        self.heal(|node| node.process().resume());
+    }
+}
+
+struct HurtCluster {
+    store: RedisCluster,
+    hurt: Option<usize>,
+}
+
+impl HurtCluster {
+    /// The master of the first slot, by what the last node knows, which is a replica.
+    fn hurt(&mut self, how: impl FnOnce(&mut RedisServer)) {
+        let last = self.store.nodes().len() - 1;
+        let master = self.store.master_of(0, last);
+        how(&mut self.store.nodes()[master]);
+        self.hurt = Some(master);
+    }
+
+    fn heal(&mut self, how: impl FnOnce(&mut RedisServer)) {
+        if let Some(hurt) = self.hurt.take() {
+            how(&mut self.store.nodes()[hurt]);
+        }
+    }
+}
+
+impl StoreServer for HurtCluster {
+    fn addresses(&self) -> Vec<String> {
+        self.store.addresses()
+    }
+
+    fn config(&self, addresses: &[String]) -> String {
+        format!("[redis]\nmode = \"cluster\"\naddrs = {addresses:?}\nreplicas = 1\n")
+    }
+
+    fn kill(&mut self) {
+        self.hurt(|node| node.process().kill());
+    }
+
+    fn restart(&mut self) {
+        self.heal(RedisServer::restart);
+    }
+
+    fn pause(&mut self) {
+        self.hurt(|node| node.process().pause());
+    }
+
+    fn resume(&mut self) {
+        self.heal(|node| node.process().resume());
+    }
 }

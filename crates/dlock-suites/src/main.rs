@@ -6,6 +6,7 @@
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_backend_etcd::{EtcdConfig, EtcdStore};
 use dlock_backend_nats::{NatsConfig, NatsStore};
+use dlock_backend_redis::{RedisConfig, Settings};
 use dlock_store::Store;
 use dlock_store::conformance::run_all;
 use dlock_suites::{Backend, Deployment, service};
@@ -13,10 +14,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const BACKENDS: [(&str, Backend); 5] = [
+const BACKENDS: [(&str, Backend); 8] = [
     ("embedded", Backend::Embedded),
     ("etcd", Backend::Etcd),
     ("etcd, 3 nodes", Backend::EtcdCluster),
+    ("Redis", Backend::Redis),
+    ("Redis Sentinel", Backend::RedisSentinel),
+    ("Redis Cluster", Backend::RedisCluster),
     ("NATS", Backend::Nats),
     ("NATS, 3 nodes", Backend::NatsCluster),
 ];
@@ -73,6 +77,12 @@ const FEATURES: [(&str, &[&str]); 12] = [
 
 type Results = BTreeMap<&'static str, bool>;
 
+/// A section of a server's configuration.
+fn settings<T: serde::de::DeserializeOwned>(config: &str, section: &str) -> T {
+    let mut sections: BTreeMap<String, T> = toml::from_str(config).unwrap();
+    sections.remove(section).unwrap()
+}
+
 async fn handles(deployment: &Deployment) -> Vec<Arc<dyn Store>> {
     let addresses = deployment.store.addresses();
     let mut handles: Vec<Arc<dyn Store>> = Vec::new();
@@ -80,17 +90,18 @@ async fn handles(deployment: &Deployment) -> Vec<Arc<dyn Store>> {
         handles.push(match deployment.backend {
             Backend::Embedded => Arc::new(EmbeddedStore::in_memory_shared()),
             Backend::Etcd | Backend::EtcdCluster => {
-                let config = EtcdConfig { endpoints: addresses.clone(), ..EtcdConfig::default() };
+                let config: EtcdConfig = settings(&deployment.store.config(&addresses), "etcd");
                 Arc::new(EtcdStore::connect(&config).await.unwrap())
             }
             Backend::Nats | Backend::NatsCluster => {
-                let replicas = Some(addresses.len());
-                let bucket = Some("conformance".to_owned());
-                let config =
-                    NatsConfig { endpoints: addresses.clone(), replicas, bucket, ..NatsConfig::default() };
+                let config: NatsConfig = settings(&deployment.store.config(&addresses), "jetstream");
                 Arc::new(NatsStore::connect(&config).await.unwrap())
             }
-            Backend::Redis => unimplemented!("the Redis backend's own handles"),
+            Backend::Redis | Backend::RedisSentinel | Backend::RedisCluster => {
+                let config: RedisConfig = settings(&deployment.store.config(&addresses), "redis");
+                let settings = Settings::try_from(&config).unwrap();
+                dlock_backend_redis::open(&settings).await.unwrap()
+            }
         });
     }
     if deployment.backend == Backend::Embedded {

@@ -26,6 +26,10 @@ impl RedisCluster {
             "0",
             "--repl-diskless-sync-delay",
             "0",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
         ];
         let nodes: Vec<_> = (0..2 * MASTERS).map(|_| RedisServer::start_with(&options)).collect();
         for (number, node) in nodes.iter().enumerate() {
