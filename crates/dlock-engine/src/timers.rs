@@ -158,9 +158,9 @@ impl Shared {
                     let Some(home) = self.home(session) else { continue };
                     if home.begin_expiry(now) {
                         expiring.push(home);
-                    } else {
+                    } else if home.check_live().is_ok() {
                         self.timers.watch_session(&home);
-                    }
+                    } // else its end is on the way: to look again and again would not bring that about
                 }
             }
         }

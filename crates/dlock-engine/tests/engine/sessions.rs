@@ -1,13 +1,18 @@
 //! The life of a session: heartbeats, silence, attachment, end.
 
+use crate::gated::{Gate, GatedStore};
 use crate::world::*;
+use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
 use dlock_core::session::EndReason;
-use dlock_core::{LockId, Mode, SessionId};
+use dlock_core::{LockId, Mode, SessionId, Timestamp};
 use dlock_engine::{
-    AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestError, Secret, SessionError,
+    AttachSession, Caller, Claim, ClaimState, Engine, EngineConfig, Event, RequestError, Secret, SessionError,
 };
+use dlock_runtime::{Clock, Entropy, Environment, SimulatedClock};
+use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -172,4 +177,55 @@ async fn a_restarted_server_keeps_the_locks_of_those_who_resume_and_frees_the_ot
     assert!(next.token > held.token);
     alive.abort();
     other_alive.abort();
+}
+
+/// More than an idle engine reads its clock in a minute.
+const READS_MAX: u64 = 10_000;
+
+/// A clock that counts how often it is read, and stops a task that does nothing else.
+struct CountingClock {
+    inner: SimulatedClock,
+    reads: Arc<AtomicU64>,
+}
+
+impl Clock for CountingClock {
+    fn now(&self) -> Timestamp {
+        assert!(self.reads.fetch_add(1, Ordering::Relaxed) < READS_MAX, "the clock is read without a pause");
+        self.inner.now()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.inner.unix_ms()
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> BoxFuture<'static, ()> {
+        self.inner.sleep_until(deadline)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_end_can_not_be_written_yet_is_not_looked_at_without_a_pause() {
+    let gate = GatedStore::new(Arc::new(EmbeddedStore::in_memory()));
+    let reads = Arc::new(AtomicU64::new(0));
+    let clock = Arc::new(CountingClock { inner: SimulatedClock::new(1.0), reads: reads.clone() });
+    let environment = Environment { clock, entropy: Entropy::from_seed(1) };
+    let engine = Engine::start(gate.clone(), environment, EngineConfig::default()).await.unwrap();
+    let client = Client::open(&engine).await;
+    // Each attachment has a timer.
+    let (_attached, _) = attach(&engine, &client, vec![]).await.unwrap();
+    gate.set(Gate::Shut);
+    // In steps that are no pause of the process.
+    let step = Duration::from_millis(500);
+    for _ in 0..(TTL + 2 * step).div_duration_f64(step) as u32 {
+        tokio::time::advance(step).await;
+        settle_by_yields().await;
+    }
+    assert!(reads.load(Ordering::Relaxed) < READS_MAX, "the clock was read without a pause");
+}
+
+/// Lets tasks run without letting time pass.
+async fn settle_by_yields() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }
