@@ -162,11 +162,10 @@ impl Shared {
             dead_since.is_some_and(|since| looked > since + wait)
         };
         let directory = self.directory.lock();
-        directory
-            .iter()
-            .filter(|(_, foreign)| due(foreign))
-            .map(|(id, foreign)| (id, foreign.clone()))
-            .collect()
+        let orphans = directory.iter().filter(|(_, foreign)| due(foreign));
+        let mut orphans: Vec<_> = orphans.map(|(id, foreign)| (id, foreign.clone())).collect();
+        orphans.sort_unstable_by_key(|(id, _)| *id);
+        orphans
     }
 
     /// Bound to the version at which the session was an orphan: one that was attached meanwhile is left alone.

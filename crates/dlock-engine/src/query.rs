@@ -312,11 +312,12 @@ impl Shared {
 
     /// Wake-ups may have been missed: every resource in memory is looked at again.
     fn resynchronise(self: &Arc<Self>) {
-        let mut inputs = Vec::new();
+        let mut resources = Vec::new();
         for shard in self.shards.iter() {
-            inputs.extend(shard.lock().slots.keys().map(|id| (id.clone(), news(None))));
+            resources.extend(shard.lock().slots.keys().cloned());
         }
-        self.feed(inputs);
+        resources.sort_unstable(); // as in every run of a simulation
+        self.feed(resources.into_iter().map(|id| (id, news(None))).collect());
     }
 }
 

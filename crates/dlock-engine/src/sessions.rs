@@ -231,9 +231,9 @@ impl Shared {
         if let Some(home) = home {
             home.finish(Standing::Ended(reason));
             resources.extend(home.resources());
-            resources.sort_unstable();
-            resources.dedup();
         }
+        resources.sort_unstable();
+        resources.dedup();
         self.feed(resources.into_iter().map(|resource| (resource, purge(vec![id]))).collect());
     }
 

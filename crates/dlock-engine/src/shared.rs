@@ -93,9 +93,12 @@ impl Shared {
         }
     }
 
-    /// All sessions that are at home here.
+    /// All sessions that are at home here, by id: what is done for each in turn is done in the same order in each
+    /// run of a simulation.
     pub(crate) fn all_homes(&self) -> Vec<Arc<Home>> {
-        self.homes.read().values().cloned().collect()
+        let mut homes: Vec<Arc<Home>> = self.homes.read().values().cloned().collect();
+        homes.sort_unstable_by_key(|home| home.id);
+        homes
     }
 
     /// Whether this server may commit and acknowledge: it isn't stopped, and the others can't take it for dead yet.

@@ -72,6 +72,7 @@ impl Shared {
         for shard in self.shards.iter() {
             contended.extend(shard.lock().contended.iter().cloned());
         }
+        contended.sort_unstable(); // the set's own order is another one in each process
         for resource in contended {
             let foreign = self.look_at_waiters(&resource);
             if !self.capabilities.exclusive {
