@@ -5,10 +5,9 @@
 
 use crate::error;
 use crate::layout::Layout;
-use crate::transaction::{self, BYTES_MAX, WRITES_MAX};
+use crate::transaction::{self, BYTES_MAX, OPERATIONS_MAX, WRITES_MAX};
 use dlock_store::{Change, StoreError, Verdict, Write};
 use etcd_client::Client;
-
 use futures::future::join_all;
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
@@ -49,9 +48,12 @@ impl Batcher {
                 queue.waiting.push_back(Waiting { write, reply });
                 answers.push(answer);
             }
-            while queue.in_flight < IN_FLIGHT_MAX && !queue.waiting.is_empty() {
-                queue.in_flight += 1;
+            while queue.in_flight < IN_FLIGHT_MAX {
                 let batch = self.take(&mut queue);
+                if batch.is_empty() {
+                    break;
+                }
+                queue.in_flight += 1;
                 // In a task of its own: a caller that gives up must not take others' writes with it.
                 tokio::spawn(Arc::clone(self).send_all(batch));
             }
@@ -65,38 +67,32 @@ impl Batcher {
         loop {
             self.send(batch).await;
             let mut queue = self.queue.lock();
-            if queue.waiting.is_empty() {
+            batch = self.take(&mut queue);
+            if batch.is_empty() {
                 queue.in_flight -= 1;
                 return;
             }
-            batch = self.take(&mut queue);
         }
     }
 
     /// The writes that fit into one transaction, the oldest first.
     fn take(&self, queue: &mut Queue) -> Vec<Waiting> {
-        let mut batch: Vec<Waiting> = Vec::new();
-        let (mut changed, mut bytes) = (HashSet::new(), 0);
+        let mut batch = Batch::default();
         let mut left = VecDeque::new();
         while let Some(waiting) = queue.waiting.pop_front() {
-            // A nobody-waits write still has to be sent: it may be the retry that decides.
-            let keys = transaction::changes(&self.layout, &waiting.write);
-            let size = size(&waiting.write);
-            let fits = batch.is_empty() || bytes + size <= BYTES_MAX;
-            if !fits || keys.iter().any(|key| changed.contains(key)) {
-                left.push_back(waiting);
-            } else {
-                changed.extend(keys);
-                bytes += size;
-                batch.push(waiting);
+            if waiting.reply.is_closed() {
+                continue; // nobody waits for it any more, and it was never sent
             }
-            if batch.len() == WRITES_MAX {
+            if let Err(waiting) = batch.add(waiting, &self.layout) {
+                left.push_back(waiting);
+            }
+            if batch.is_full() {
                 break;
             }
         }
         left.append(&mut queue.waiting);
         queue.waiting = left;
-        batch
+        batch.writes
     }
 
     async fn send(&self, batch: Vec<Waiting>) {
@@ -124,9 +120,62 @@ impl Batcher {
     }
 }
 
-fn size(write: &Write) -> usize {
-    match &write.change {
-        Change::Put(value) => write.key.as_str().len() + value.len(),
-        Change::Delete { .. } => write.key.as_str().len(),
+/// The writes of one transaction, as it fills.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<Waiting>,
+    changes: HashSet<Vec<u8>>,
+    guards: HashSet<Vec<u8>>,
+    /// Of the branch that has the most.
+    operations: usize,
+    bytes: usize,
+    refused: usize,
+}
+
+/// After so many that did not fit the rest is left for the next transaction, unseen.
+const REFUSED_MAX: usize = 32;
+
+impl Batch {
+    /// Takes the write if it fits to the others.
+    fn add(&mut self, waiting: Waiting, layout: &Layout) -> Result<(), Waiting> {
+        let write = &waiting.write;
+        let touched = transaction::touched(layout, write);
+        let operations = self.operations.max(transaction::operations(write));
+        let bytes = self.bytes + size(write);
+        let fits = self.writes.len() + 1 + operations <= OPERATIONS_MAX && bytes <= BYTES_MAX;
+        let apart =
+            touched.changes.iter().all(|key| !self.changes.contains(key) && !self.guards.contains(key))
+                && touched.guards.iter().all(|key| !self.changes.contains(key));
+        // What fits into no transaction is sent alone, for etcd to say so.
+        let alone = self.writes.is_empty();
+        if !(alone || fits && apart) {
+            self.refused += 1;
+            return Err(waiting);
+        }
+        self.operations = operations;
+        self.bytes = bytes;
+        self.changes.extend(touched.changes);
+        self.guards.extend(touched.guards);
+        self.writes.push(waiting);
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.writes.len() == WRITES_MAX || self.refused == REFUSED_MAX
     }
 }
+
+/// About how much of a request the write takes.
+fn size(write: &Write) -> usize {
+    const FRAMING: usize = 64;
+    let value = match &write.change {
+        Change::Put(value) => value.len(),
+        Change::Delete { .. } => size_of::<u64>(),
+    };
+    // The key is in the condition, in the change and in the look; a guard's in its condition and its look.
+    let guards = write.guards.iter().map(|guard| 2 * (guard.key.as_str().len() + FRAMING));
+    3 * (write.key.as_str().len() + FRAMING) + value + guards.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests;

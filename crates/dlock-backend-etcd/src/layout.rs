@@ -1,7 +1,6 @@
 //! Which key holds what.
 
 use dlock_store::{Key, StoreError, Version};
-use std::hash::BuildHasher;
 
 /// How many keys remember the floors of absent records.
 const BUCKETS: u64 = 1024;
@@ -24,7 +23,7 @@ impl Layout {
 
     /// The bucket that remembers the key when it is absent. The same for all servers and for ever.
     pub(crate) fn bucket(&self, key: &Key) -> Vec<u8> {
-        let number = foldhash::fast::FixedState::with_seed(0).hash_one(key.as_str().as_bytes()) % BUCKETS;
+        let number = key.stable_hash() % BUCKETS;
         [&self.buckets[..], number.to_string().as_bytes()].concat()
     }
 

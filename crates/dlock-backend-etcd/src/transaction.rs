@@ -5,13 +5,19 @@
 
 use crate::is_absence;
 use crate::layout::{self, Layout};
-use dlock_store::{Change, Content, Key, Record, StoreError, Verdict, Version, Write};
-use etcd_client::{Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse};
+use dlock_store::{Change, Content, Guard, Key, Record, StoreError, Verdict, Version, Write};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse};
 
-/// How many writes one transaction carries: etcd allows 128 operations by default, counting a branch's own on top.
-pub(crate) const WRITES_MAX: usize = 96;
-/// The most bytes of values that are put into one transaction; etcd's limit for a request is 1.5 MiB.
+/// The most operations in a transaction by etcd's default (`--max-txn-ops`): the outer one's, and on top of them those of
+/// the greatest of its branches.
+pub(crate) const OPERATIONS_MAX: usize = 128;
+/// How many writes without guards fit into that.
+pub(crate) const WRITES_MAX: usize = OPERATIONS_MAX - OWN_OPERATIONS;
+/// The most bytes of values that are put into one transaction; etcd's limit for a request is 1.5 MiB by default.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// What a deletion without guards takes: the record's and the bucket's change, and one more level for the latter.
+const OWN_OPERATIONS: usize = 3;
 
 /// Reads a record: the key and, for its absence, the bucket.
 pub(crate) fn read(layout: &Layout, key: &Key) -> Txn {
@@ -55,23 +61,52 @@ fn one(layout: &Layout, write: &Write) -> Txn {
     let conditions: Vec<Compare> =
         has_version(layout, &write.key, write.expected).into_iter().chain(guards).collect();
     let mut otherwise = look(layout, &write.key);
-    otherwise.extend(write.guards.iter().flat_map(|guard| look(layout, &guard.key)));
+    otherwise.extend(write.guards.iter().flat_map(|guard| glance(layout, guard)));
     Txn::new().when(conditions).and_then(change(layout, write)).or_else(otherwise)
+}
+
+/// How many operations the write's branch counts for.
+pub(crate) fn operations(write: &Write) -> usize {
+    let guards = write.guards.iter().map(|guard| if is_absence(guard.version) { 2 } else { 1 });
+    OWN_OPERATIONS + guards.sum::<usize>()
 }
 
 fn has_version(layout: &Layout, key: &Key, version: Version) -> Vec<Compare> {
     let revision = layout::revision(version);
-    let (key, bucket) = (layout.record(key), layout.bucket(key));
-    if is_absence(version) {
-        vec![
-            Compare::create_revision(key, CompareOp::Equal, 0),
-            Compare::mod_revision(bucket, CompareOp::Equal, revision),
-        ]
-    } else {
-        // A version of 0 is nobody's: the key can't have been written at revision 0, and must not match its absence.
-        let exists = Compare::create_revision(key.clone(), CompareOp::Greater, 0);
-        vec![exists, Compare::mod_revision(key, CompareOp::Equal, revision)]
+    let key_of_record = layout.record(key);
+    match (is_absence(version), revision) {
+        (true, _) => vec![
+            Compare::create_revision(key_of_record, CompareOp::Equal, 0),
+            Compare::mod_revision(layout.bucket(key), CompareOp::Equal, revision),
+        ],
+        // Nothing is written at revision 0, which is what etcd says of a key that is not there: this never holds.
+        (false, 0) => vec![Compare::create_revision(key_of_record, CompareOp::Less, 0)],
+        (false, _) => vec![Compare::mod_revision(key_of_record, CompareOp::Equal, revision)],
     }
+}
+
+/// What tells whether a guard holds: revisions, without the values.
+fn glance(layout: &Layout, guard: &Guard) -> Vec<TxnOp> {
+    let revision_of = |key| TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
+    if is_absence(guard.version) {
+        vec![revision_of(layout.record(&guard.key)), revision_of(layout.bucket(&guard.key))]
+    } else {
+        vec![revision_of(layout.record(&guard.key))]
+    }
+}
+
+/// Whether a guard held, by the answers to its glance.
+fn held<'a>(guard: &Guard, found: &mut impl Iterator<Item = &'a TxnOpResponse>) -> Result<bool, StoreError> {
+    let mut revision = || match found.next() {
+        Some(TxnOpResponse::Get(found)) => Ok(found.kvs().first().map_or(0, KeyValue::mod_revision)),
+        _ => Err(unexpected("a refusal")),
+    };
+    let record = revision()?;
+    if is_absence(guard.version) {
+        let bucket = revision()?;
+        return Ok(record == 0 && layout::absent(bucket) == guard.version);
+    }
+    Ok(record != 0 && layout::present(record) == guard.version)
 }
 
 fn change(layout: &Layout, write: &Write) -> Vec<TxnOp> {
@@ -97,13 +132,33 @@ fn raise(bucket: Vec<u8>, floor: u64) -> Txn {
     Txn::new().when([as_high]).and_then([touch]).or_else([put])
 }
 
-/// The keys of etcd that a write changes: no two of one transaction may have one in common.
-pub(crate) fn changes(layout: &Layout, write: &Write) -> Vec<Vec<u8>> {
-    let record = layout.record(&write.key);
-    match write.change {
-        Change::Put(_) => vec![record],
-        Change::Delete { .. } => vec![record, layout.bucket(&write.key)],
+/// What a write touches in etcd, besides its own absence.
+pub(crate) struct Touched {
+    /// The keys that it changes.
+    pub(crate) changes: Vec<Vec<u8>>,
+    /// The keys that must not change meanwhile, for its guards.
+    pub(crate) guards: Vec<Vec<u8>>,
+}
+
+/// Which keys a write touches. etcd looks at all conditions of a transaction before it changes anything, so that two
+/// writes of one transaction would each see the store without the other's change: no write may go with one that changes
+/// what it guards, and no two with a change in common.
+///
+/// A creation reads its bucket as well. It may go with a deletion that changes the bucket: that is as if the creation
+/// had come first.
+pub(crate) fn touched(layout: &Layout, write: &Write) -> Touched {
+    let mut changes = vec![layout.record(&write.key)];
+    if let Change::Delete { .. } = write.change {
+        changes.push(layout.bucket(&write.key));
     }
+    let mut guards = Vec::with_capacity(write.guards.len());
+    for guard in &write.guards {
+        guards.push(layout.record(&guard.key));
+        if is_absence(guard.version) {
+            guards.push(layout.bucket(&guard.key));
+        }
+    }
+    Touched { changes, guards }
 }
 
 /// What became of a write, by its branch's answer and the revision of the transaction.
@@ -117,10 +172,11 @@ pub(crate) fn verdict(write: &Write, answer: &TxnOpResponse, revision: i64) -> R
         return Ok(Verdict::Committed { version });
     }
     let found = answer.op_responses();
-    let mut looks = found.chunks_exact(2);
-    let current = record(looks.next().ok_or_else(|| unexpected("a refusal"))?)?;
-    for (guard, look) in write.guards.iter().zip(looks) {
-        if record(look)?.version != guard.version {
+    let (own, guards) = found.split_at_checked(2).ok_or_else(|| unexpected("a refusal"))?;
+    let current = record(own)?;
+    let mut guards = guards.iter();
+    for guard in &write.guards {
+        if !held(guard, &mut guards)? {
             return Ok(Verdict::GuardFailed { key: guard.key.clone() });
         }
     }
