@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::sync::mpsc;
 
+// What the coordinators put into one commit, a store must take.
+const _: () = assert!(coordinator::GUARDS_MAX <= dlock_store::GUARDS_MAX);
+
 /// Inputs to come.
 pub(crate) type IoFuture = BoxFuture<'static, Vec<(ResourceId, Input)>>;
 

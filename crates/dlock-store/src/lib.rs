@@ -37,7 +37,7 @@ use futures::stream::BoxStream;
 pub use error::StoreError;
 pub use health::{Condition, Severity, StoreInfo};
 pub use key::{KEY_BYTES_MAX, Key, KeyTooLong};
-pub use write::{Change, Guard, Verdict, Write};
+pub use write::{Change, GUARDS_MAX, Guard, Verdict, Write};
 
 /// What a compare-and-swap compares: changed by every write of the record, greater for a later one.
 ///

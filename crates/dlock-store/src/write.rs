@@ -4,6 +4,10 @@ use crate::{Key, Record, Version};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+/// The most guards of one write. A store may refuse more as [`StoreError::Invalid`](crate::StoreError::Invalid): etcd's
+/// transactions have 128 operations by default.
+pub const GUARDS_MAX: usize = 100;
+
 /// A compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -13,8 +17,8 @@ pub struct Write {
     pub expected: Version,
     /// What becomes of it.
     pub change: Change,
-    /// Other records that must have these versions at the same instant; only where the store has
-    /// [`Capabilities::guards`](crate::Capabilities::guards).
+    /// Other records that must have these versions at the same instant, at most [`GUARDS_MAX`]; only where the store
+    /// has [`Capabilities::guards`](crate::Capabilities::guards).
     pub guards: SmallVec<[Guard; 1]>,
 }
 

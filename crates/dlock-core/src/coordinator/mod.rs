@@ -35,6 +35,11 @@ use crate::{LockKey, ModeSet, SessionId, Token};
 use bytes::Bytes;
 use flight::{Flight, FlightKind, Pending};
 use smallvec::SmallVec;
+use std::collections::HashSet;
+
+/// The most sessions by whose records one commit is guarded: what a store takes at most. Commands of more sessions wait
+/// for the next commit.
+pub const GUARDS_MAX: usize = 100;
 
 /// How often the identical compare-and-swap is sent again before its commands are answered "unknown".
 const RESENDS_MAX: u32 = 3;
@@ -395,7 +400,8 @@ impl<T> Coordinator<T> {
         if !rules.exclusive && self.base.is_none() {
             self.base = Some(resource.clone());
         }
-        let mut flight = Flight::of(std::mem::take(&mut self.pending), version, &mut resource, rules);
+        let commands = self.take_pending();
+        let mut flight = Flight::of(commands, version, &mut resource, rules);
         if flight.writes() {
             flight.change_to(resource.encode());
             out.push(Action::Commit(flight.commit()));
@@ -405,10 +411,26 @@ impl<T> Coordinator<T> {
         self.state = State::Settled { version, resource };
         if flight.is_fresh() {
             flight.answer(out);
+            self.advance(rules, out); // where there were more than one flight takes
         } else {
             self.take_back(flight, false);
             self.load(out);
         }
+    }
+
+    /// The waiting commands, the oldest first, as far as one commit can guard them.
+    fn take_pending(&mut self) -> Vec<Pending<T>> {
+        if self.pending.len() <= GUARDS_MAX {
+            return std::mem::take(&mut self.pending);
+        }
+        let mut guards = HashSet::new();
+        let one_too_many = |pending: &Pending<T>| {
+            guards.extend(pending.guard.map(|guard| (guard.session, guard.version)));
+            guards.len() > GUARDS_MAX
+        };
+        let end = self.pending.iter().position(one_too_many).unwrap_or(self.pending.len());
+        let later = self.pending.split_off(end);
+        std::mem::replace(&mut self.pending, later)
     }
 
     fn succeed(

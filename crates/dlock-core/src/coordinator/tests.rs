@@ -197,6 +197,49 @@ fn commands_that_come_during_a_commit_share_the_next_one() {
 }
 
 #[test]
+fn commands_of_more_sessions_than_a_commit_can_guard_go_in_several() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("first", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let mut commit = server.take_commit();
+    let sessions = 2 * GUARDS_MAX as u128 + 10;
+    for session in 2..=sessions {
+        server.submit("waits", acquire(key(session, 1)), guard(session));
+        server.submit("waits", acquire(key(session, 2)), guard(session));
+    }
+    for guards in [1, GUARDS_MAX, GUARDS_MAX, 9] {
+        assert_eq!(commit.guards.len(), guards);
+        let result = store.commit(&commit);
+        server.committed(result);
+        if server.actions.iter().any(|action| matches!(action, Action::Commit(_))) {
+            commit = server.take_commit();
+        }
+    }
+    let told = server.told();
+    assert_eq!(
+        told.iter().filter(|word| word.starts_with("waits: queued")).count() as u128,
+        2 * (sessions - 1)
+    );
+    assert_eq!(store.resource().queue().count() as u128, 2 * (sessions - 1));
+}
+
+#[test]
+fn refusals_of_more_sessions_than_a_commit_can_guard_are_all_told() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("first", acquire(key(1, 1)), guard(1));
+    server.serve(&mut store);
+    let sessions = 2 * GUARDS_MAX as u128 + 10;
+    server.coordinator.recheck(&mut server.actions);
+    for session in 2..=sessions {
+        server.submit("tries", acquire_with(key(session, 1), Mode::Exclusive, Patience::Try), guard(session));
+    }
+    server.serve(&mut store);
+    let told = server.told();
+    assert_eq!(told.iter().filter(|word| word.starts_with("tries: refused")).count() as u128, sessions - 1);
+}
+
+#[test]
 fn a_hand_over_to_another_server_is_one_commit_and_one_piece_of_news() {
     let mut store = Store::empty();
     let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));

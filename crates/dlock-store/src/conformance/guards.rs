@@ -1,7 +1,7 @@
 //! Guards: other records that must be unchanged. A store that has none refuses them.
 
 use super::world::{World, committed, guarded, put};
-use crate::{Key, StoreError, Verdict, Version, Write};
+use crate::{GUARDS_MAX, Key, StoreError, Verdict, Version, Write};
 
 /// Tries a write with guards; `None` where the store can't and has said so.
 async fn try_guarded(world: &World, write: Write) -> Option<Verdict> {
@@ -61,4 +61,45 @@ pub(super) async fn absence_can_be_guarded(world: World) {
     world.put(&session, "back").await;
     let late = guarded(put(&resource, version, "late"), &session, absent);
     assert_eq!(try_guarded(&world, late).await, Some(Verdict::GuardFailed { key: session }));
+}
+
+pub(super) async fn as_many_guards_as_are_allowed_hold_or_fail(world: World) {
+    let resource = world.key("resource");
+    let mut sessions = Vec::new();
+    for number in 0..GUARDS_MAX {
+        let session = world.key(&format!("session {number}"));
+        let version = world.put(&session, "epoch 1").await;
+        sessions.push((session, version));
+    }
+    let with_all = |expected| {
+        let write = put(&resource, expected, "held");
+        sessions.iter().fold(write, |write, (session, version)| guarded(write, session, *version))
+    };
+    let expected = world.get(&resource).await.version;
+    let Some(verdict) = try_guarded(&world, with_all(expected)).await else { return };
+    let version = committed(verdict);
+    let (last, _) = &sessions[GUARDS_MAX - 1];
+    world.put(last, "epoch 2").await;
+    let verdict = try_guarded(&world, with_all(version)).await;
+    assert_eq!(verdict, Some(Verdict::GuardFailed { key: last.clone() }));
+}
+
+/// Each of two writes guards what the other changes: whichever comes second must fail, though they come together.
+pub(super) async fn no_two_writes_slip_past_each_others_guards(world: World) {
+    if !world.store().capabilities().guards {
+        return;
+    }
+    for round in 0..20 {
+        let keys = [world.key(&format!("one {round}")), world.key(&format!("two {round}"))];
+        let versions = [world.put(&keys[0], "old").await, world.put(&keys[1], "old").await];
+        let write = |own: usize, value: &str| {
+            let other = 1 - own;
+            guarded(put(&keys[own], versions[own], value), &keys[other], versions[other])
+        };
+        let verdicts = world.store().commit(vec![write(0, "new"), write(1, "new")]).await;
+        let of = |verdict: &Result<Verdict, StoreError>| verdict.clone().expect("a verdict");
+        let committed =
+            verdicts.iter().filter(|verdict| matches!(of(verdict), Verdict::Committed { .. })).count();
+        assert_eq!(committed, 1, "{verdicts:?}");
+    }
 }

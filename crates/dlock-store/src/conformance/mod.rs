@@ -68,6 +68,8 @@ behaviours! {
     guards::a_guard_that_fails_stops_the_write,
     guards::a_failed_guard_is_said_before_a_conflict,
     guards::absence_can_be_guarded,
+    guards::as_many_guards_as_are_allowed_hold_or_fail,
+    guards::no_two_writes_slip_past_each_others_guards,
     listing::a_listing_is_in_order_and_in_pages,
     listing::a_prefix_is_taken_literally,
     watching::a_watch_tells_of_writes_and_deletions,
