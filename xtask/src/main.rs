@@ -31,6 +31,12 @@ enum Chore {
     Verify,
     /// Mend format and generated code.
     Fix,
+    /// Print which behaviours each backend has; with --write, into the documentation.
+    Conformance {
+        /// Write docs/conformance.md and README's table of features.
+        #[arg(long)]
+        write: bool,
+    },
     /// Run all tests, with real stores: programs of the PATH, else containers, else Debian's packages.
     Test {
         /// Only the suites of these backends.
@@ -53,6 +59,7 @@ fn main() -> Result<()> {
         Chore::Codegen { check: true } => codegen::check(&sh),
         Chore::Verify => verify::run(&sh),
         Chore::Fix => verify::fix(&sh),
+        Chore::Conformance { write } => test::conformance(&sh, write),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }
 }

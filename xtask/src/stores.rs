@@ -30,6 +30,16 @@ impl Backend {
         }
     }
 
+    /// The tests of the whole service over it.
+    pub(crate) fn suites(self) -> &'static [&'static str] {
+        match self {
+            Backend::Embedded => &["embedded"],
+            Backend::Etcd => &["etcd", "etcd_cluster"],
+            Backend::Redis => &["redis", "redis_sentinel", "redis_cluster"],
+            Backend::Nats => &["nats", "nats_cluster"],
+        }
+    }
+
     fn programs(self) -> &'static [Program] {
         match self {
             Backend::Embedded => &[],

@@ -1,0 +1,32 @@
+//! dlock, by its SDK.
+
+use crate::drive::{Held, Locker};
+use async_trait::async_trait;
+use dlock_client::Client;
+use dlock_suites::Deployment;
+
+/// Clients of one server, or of several in turn.
+pub(crate) struct Sdk {
+    clients: Vec<Client>,
+}
+
+/// As many connections as the others have.
+pub(crate) const CONNECTIONS: usize = 4;
+
+impl Sdk {
+    pub(crate) async fn connect(deployment: &Deployment, servers: usize) -> Sdk {
+        let mut clients = Vec::new();
+        for number in 0..CONNECTIONS {
+            clients.push(deployment.client(number % servers).await);
+        }
+        Sdk { clients }
+    }
+}
+
+#[async_trait]
+impl Locker for Sdk {
+    async fn acquire(&self, client: usize, name: &str) -> Held {
+        let guard = self.clients[client % self.clients.len()].lock(name).acquire().await.expect("a grant");
+        Box::pin(async move { guard.release().await.expect("a release") })
+    }
+}
