@@ -124,10 +124,10 @@ impl Connected {
         Ok(())
     }
 
-    /// How many messages of a record are kept: where the last may be one that does not count, enough to have one that
-    /// does. At most one write of each server is under way for a record.
+    /// How many messages of a record are kept: with several replicas all, until they are thrown away by
+    /// [`crate::collect`], as the last may be one that does not count.
     fn history(&self) -> i64 {
-        if self.keeps_history() { 16 } else { 1 }
+        if self.keeps_history() { -1 } else { 1 }
     }
 
     /// Whether readers have to begin with more than a record's last message.

@@ -32,6 +32,9 @@ struct Copy {
     round: u64,
     /// Who waits for a message of its own, by its nonce.
     senders: HashMap<u64, oneshot::Sender<Delivered>>,
+    /// The records that this handle has written, by their newest message: since the last look, and before that.
+    written: HashMap<Key, u64>,
+    written_before: HashMap<Key, u64>,
 }
 
 /// A message has come back to its sender.
@@ -122,6 +125,9 @@ impl SharedCopy {
         let mut copy = self.copy.lock();
         if let Some(sender) = copy.senders.remove(&message.nonce) {
             let accepted = copy.take(&key, sequence, message);
+            if accepted {
+                copy.written.insert(key.clone(), sequence);
+            }
             let _sender_has_gone = sender.send(Delivered { sequence, accepted });
         } else {
             copy.take(&key, sequence, message);
@@ -187,6 +193,14 @@ impl SharedCopy {
             None if expected == unwritten(marker) => Some(Predecessor { last: 0, sequence: marker, floor }),
             Some(_) | None => None,
         }
+    }
+
+    /// The records that this handle had written before the last look, with the message that was the record then: all
+    /// before it can be thrown away.
+    pub(crate) fn replaced(&self) -> HashMap<Key, u64> {
+        let mut copy = self.copy.lock();
+        let written = std::mem::take(&mut copy.written);
+        std::mem::replace(&mut copy.written_before, written)
     }
 
     /// Begins the collector's next round, and returns the deletions that came so many rounds ago or earlier.

@@ -15,8 +15,8 @@
 //!
 //! *The chain.* Each message names the one that it replaces. Of two that replace the same, the first counts, and the
 //! other never was, for every reader alike: servers before 2.10.25 store both when they come at once to a bucket of
-//! several replicas. For that a bucket of several replicas keeps some messages of each record, so that no reader begins
-//! with one that does not count.
+//! several replicas. For that a bucket of several replicas keeps the messages of the last half minute, so that nobody misses
+//! the one that counts.
 #![forbid(unsafe_code)]
 
 mod barrier;
@@ -42,11 +42,15 @@ use dlock_store::{
 use envelope::Envelope;
 use futures::future::join_all;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 pub use config::{NatsConfig, Password, StorageConfig, TlsConfig};
 pub use error::OpenError;
+
+/// How long to wait before a read that failed is tried again at the start.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A handle onto a bucket. Clones share its connection and its copy.
 #[derive(Clone)]
@@ -80,13 +84,22 @@ impl NatsStore {
         let barrier = barrier::Barrier::new(connected.clone(), copy.clone());
         let tasks = [following.abort_handle(), collecting.abort_handle()];
         let store = NatsStore { shared: Arc::new(Shared { connected, copy, barrier, tasks }) };
-        let reading = tokio::time::timeout(config.connect_timeout(), store.shared.barrier.pass());
-        let why = match reading.await {
-            Ok(Ok(())) => return Ok(store),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the bucket was not read within {:?}", config.connect_timeout()),
-        };
-        Err(OpenError::Unreachable { endpoints: store.shared.connected.endpoints.clone(), why })
+        // A bucket that was just made has no leader yet.
+        let mut why = "no answer".to_owned();
+        let reading = tokio::time::timeout(config.connect_timeout(), async {
+            while let Err(error) = store.shared.barrier.pass().await {
+                why = error.to_string();
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        match reading.await {
+            Ok(()) => Ok(store),
+            Err(_) => {
+                let endpoints = store.shared.connected.endpoints.clone();
+                let why = format!("the bucket was not read within {:?} ({why})", config.connect_timeout());
+                Err(OpenError::Unreachable { endpoints, why })
+            }
+        }
     }
 
     /// Sends a write, if what it expects can be so.
