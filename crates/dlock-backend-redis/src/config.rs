@@ -180,6 +180,10 @@ impl TryFrom<&RedisConfig> for Settings {
         if db != 0 && matches!(deployment, Deployment::Cluster { .. }) {
             return Err(refuse("db", db, "a cluster has only database 0: leave it out"));
         }
+        let replicas = config.replicas.unwrap_or(0);
+        if replicas != 0 && matches!(deployment, Deployment::Quorum { .. }) {
+            return Err(refuse("replicas", replicas, "the nodes of a quorum have no replicas: leave it out"));
+        }
         let login = login(
             ["user", "password", "password_file"],
             (&config.user, &config.password, &config.password_file),
@@ -190,7 +194,7 @@ impl TryFrom<&RedisConfig> for Settings {
             db,
             prefix: prefix(config.prefix.as_deref())?,
             tls: tls(config)?,
-            replicas: config.replicas.unwrap_or(0),
+            replicas,
             timeout: timeout(config.timeout.as_deref())?,
         })
     }
@@ -243,7 +247,15 @@ fn deployment(config: &RedisConfig) -> Result<Deployment, SettingError> {
             Ok(Deployment::Sentinel { sentinels: addresses()?, master: sentinel.master.clone(), login })
         }
         "cluster" => Ok(Deployment::Cluster { seeds: addresses()? }),
-        "quorum" => Ok(Deployment::Quorum { nodes: addresses()? }),
+        "quorum" => {
+            let nodes = addresses()?;
+            let distinct: std::collections::HashSet<_> = nodes.iter().collect();
+            if ![3, 5, 7].contains(&nodes.len()) || distinct.len() != nodes.len() {
+                let given = config.addrs.clone().unwrap_or_default().join(", ");
+                return Err(refuse("addrs", given, "a quorum is of 3, 5 or 7 different nodes: name all"));
+            }
+            Ok(Deployment::Quorum { nodes })
+        }
         _ => Err(refuse("mode", mode, "use single, sentinel, cluster or quorum")),
     }
 }

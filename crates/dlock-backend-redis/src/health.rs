@@ -56,7 +56,7 @@ impl Report {
 }
 
 /// One setting, as `CONFIG GET` gives it; none where that is not allowed.
-fn setting(answer: Value) -> Option<(String, String)> {
+pub(crate) fn setting(answer: Value) -> Option<(String, String)> {
     let pair = match answer {
         Value::Map(pairs) => pairs.into_iter().next()?,
         Value::Array(parts) => <[Value; 2]>::try_from(parts).ok()?.into(),

@@ -1,4 +1,6 @@
-//! dlock's store in Redis 6.2 to 8, or Valkey: one node, behind Sentinel, or a cluster.
+//! dlock's store in Redis 6.2 to 8, or Valkey: one node, behind Sentinel, a cluster, or a [`quorum`] of independent nodes.
+//!
+//! Of the first three:
 //!
 //! A record is one key, and a write is a script that compares and sets: the script takes all writes that gathered
 //! while others were under way (`lane`), each with its own verdict. The same script announces what it changed, so that a
@@ -52,6 +54,7 @@ mod layout;
 mod link;
 mod node;
 mod patience;
+pub mod quorum;
 mod reading;
 mod record;
 mod script;
@@ -64,6 +67,7 @@ pub use config::{
     Settings, TlsConfig,
 };
 pub use error::OpenError;
+pub use quorum::QuorumStore;
 pub use store::{RedisStore, VALUE_BYTES_MAX};
 
 use config::Deployment;
@@ -76,10 +80,6 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, OpenError> {
         Deployment::Single(_) | Deployment::Sentinel { .. } | Deployment::Cluster { .. } => {
             Ok(Arc::new(RedisStore::open(settings).await?))
         }
-        Deployment::Quorum { .. } => Err(OpenError::Setting(SettingError {
-            setting: "mode",
-            value: "quorum".to_owned(),
-            why: "this build has no quorum: use single, sentinel or cluster".to_owned(),
-        })),
+        Deployment::Quorum { .. } => Ok(Arc::new(QuorumStore::open(settings).await?)),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) static COMMIT: LazyLock<Source> =
 pub(crate) static EPOCH: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("scripts/epoch.lua")));
 
 impl Source {
-    fn new(text: &'static str) -> Source {
+    pub(crate) fn new(text: &'static str) -> Source {
         Source { text, hash: Script::new(text).get_hash().to_owned() }
     }
 

@@ -16,6 +16,7 @@ mod process;
 mod program;
 mod redis;
 mod redis_cluster;
+mod redis_quorum;
 mod redis_sentinel;
 mod redis_tls;
 
@@ -25,5 +26,6 @@ pub use port::Port;
 pub use process::Process;
 pub use redis::RedisServer;
 pub use redis_cluster::RedisCluster;
+pub use redis_quorum::RedisQuorum;
 pub use redis_sentinel::RedisSentinels;
 pub use redis_tls::RedisTls;

@@ -4,6 +4,7 @@ use crate::{Port, Process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// One Redis node with a directory of its own.
@@ -52,6 +53,25 @@ impl RedisServer {
     pub fn restart(&mut self) {
         self.process.kill();
         self.process = launch(&self.port, &self.directory, &self.options);
+    }
+
+    /// Starts it again without its data.
+    pub fn restart_empty(&mut self) {
+        self.process.kill();
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        self.process = launch(&self.port, &self.directory, &self.options);
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 

@@ -49,6 +49,12 @@ fn wrong_settings_are_named_with_the_way_out() {
         ("addr = \"a:1\"\nmode = \"ring\"", "use single, sentinel, cluster or quorum"),
         ("addr = \"a:1\"\nmode = \"sentinel\"", "[redis.sentinel] master"),
         ("addr = \"a:1\"\n[sentinel]\nmaster = \"m\"", "write mode = \"sentinel\""),
+        ("addrs = [\"a:1\", \"b:1\"]\nmode = \"quorum\"", "3, 5 or 7 different nodes"),
+        ("addrs = [\"a:1\", \"b:1\", \"a:1\"]\nmode = \"quorum\"", "3, 5 or 7 different nodes"),
+        (
+            "addrs = [\"a:1\", \"b:1\", \"c:1\"]\nmode = \"quorum\"\nreplicas = 1",
+            "redis.replicas is \"1\": the nodes of a quorum have no replicas",
+        ),
         ("addr = \"a:1\"\nmode = \"cluster\"\ndb = 3", "a cluster has only database 0"),
         ("addr = \"a:1\"\ndb = -1", "redis.db is \"-1\""),
         ("addr = \"a:1\"\npassword = \"x\"\npassword_file = \"/p\"", "redis.password_file is \"/p\""),

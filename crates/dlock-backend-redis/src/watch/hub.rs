@@ -76,8 +76,20 @@ impl Hub {
         self.complete.send_replace(complete);
     }
 
+    /// Whether enough is heard, for one who counts that himself.
+    pub(crate) fn set_complete(&self, complete: bool) {
+        self.complete.send_replace(complete);
+    }
+
+    /// Whether anybody watches the key.
+    pub(crate) fn has_watcher(&self, key: &dlock_store::Key) -> bool {
+        let watchers = self.watchers.lock();
+        watchers.keys.contains_key(key)
+            || watchers.prefixes.iter().any(|(prefix, _)| key.as_str().starts_with(prefix.as_str()))
+    }
+
     /// Tells the watchers what was announced.
-    pub(super) fn tell(&self, changes: Vec<Announced>) {
+    pub(crate) fn tell(&self, changes: Vec<Announced>) {
         let mut wakers = Vec::new();
         let watchers = self.watchers.lock();
         for Announced { key, record } in changes {
@@ -95,7 +107,7 @@ impl Hub {
     }
 
     /// Tells all watchers to read again.
-    pub(super) fn resync(&self) {
+    pub(crate) fn resync(&self) {
         self.for_all(|queue| queue.resync());
     }
 
