@@ -35,7 +35,7 @@ impl Backend {
         match self {
             Backend::Embedded => &["embedded"],
             Backend::Etcd => &["etcd", "etcd_cluster"],
-            Backend::Redis => &["redis", "redis_sentinel", "redis_cluster"],
+            Backend::Redis => &["redis", "redis_sentinel", "redis_cluster", "redis_quorum"],
             Backend::Nats => &["nats", "nats_cluster"],
         }
     }

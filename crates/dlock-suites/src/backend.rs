@@ -1,7 +1,7 @@
 //! The stores that dlock runs over, as real servers.
 
 use dlock_test_stores::{
-    EtcdCluster, EtcdServer, NatsCluster, NatsServer, RedisCluster, RedisSentinels, RedisServer,
+    EtcdCluster, EtcdServer, NatsCluster, NatsServer, RedisCluster, RedisQuorum, RedisSentinels, RedisServer,
 };
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ pub enum Backend {
     RedisSentinel,
     /// Six Redis nodes: three masters, each with a replica; a write counts when the replica has it.
     RedisCluster,
+    /// Five Redis nodes that know nothing of each other; two of them are hurt at a time.
+    RedisQuorum,
     /// One NATS node with file storage.
     Nats,
     /// Three NATS nodes, each of which keeps the bucket.
@@ -57,6 +59,7 @@ impl Backend {
             Backend::Redis => Box::new(RedisServer::start()),
             Backend::RedisSentinel => Box::new(HurtSentinels { store: RedisSentinels::start(), hurt: None }),
             Backend::RedisCluster => Box::new(HurtCluster { store: RedisCluster::start(), hurt: None }),
+            Backend::RedisQuorum => Box::new(RedisQuorum::start(5)),
             Backend::Nats => Box::new(NatsServer::start()),
             Backend::NatsCluster => Box::new(NatsCluster::start()),
         }
@@ -293,5 +296,34 @@ impl StoreServer for HurtCluster {
 
     fn resume(&mut self) {
         self.heal(|node| node.process().resume());
+    }
+}
+
+/// As many as may be gone.
+const MINORITY: usize = 2;
+
+impl StoreServer for RedisQuorum {
+    fn addresses(&self) -> Vec<String> {
+        RedisQuorum::addresses(self)
+    }
+
+    fn config(&self, addresses: &[String]) -> String {
+        format!("[redis]\nmode = \"quorum\"\naddrs = {addresses:?}\n")
+    }
+
+    fn kill(&mut self) {
+        self.nodes()[..MINORITY].iter_mut().for_each(|node| node.process().kill());
+    }
+
+    fn restart(&mut self) {
+        self.nodes()[..MINORITY].iter_mut().for_each(RedisServer::restart);
+    }
+
+    fn pause(&mut self) {
+        self.nodes()[..MINORITY].iter_mut().for_each(|node| node.process().pause());
+    }
+
+    fn resume(&mut self) {
+        self.nodes()[..MINORITY].iter_mut().for_each(|node| node.process().resume());
     }
 }

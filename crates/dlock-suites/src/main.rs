@@ -14,13 +14,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const BACKENDS: [(&str, Backend); 8] = [
+const BACKENDS: [(&str, Backend); 9] = [
     ("embedded", Backend::Embedded),
     ("etcd", Backend::Etcd),
     ("etcd, 3 nodes", Backend::EtcdCluster),
     ("Redis", Backend::Redis),
     ("Redis Sentinel", Backend::RedisSentinel),
     ("Redis Cluster", Backend::RedisCluster),
+    ("Redis quorum", Backend::RedisQuorum),
     ("NATS", Backend::Nats),
     ("NATS, 3 nodes", Backend::NatsCluster),
 ];
@@ -97,7 +98,7 @@ async fn handles(deployment: &Deployment) -> Vec<Arc<dyn Store>> {
                 let config: NatsConfig = settings(&deployment.store.config(&addresses), "jetstream");
                 Arc::new(NatsStore::connect(&config).await.unwrap())
             }
-            Backend::Redis | Backend::RedisSentinel | Backend::RedisCluster => {
+            Backend::Redis | Backend::RedisSentinel | Backend::RedisCluster | Backend::RedisQuorum => {
                 let config: RedisConfig = settings(&deployment.store.config(&addresses), "redis");
                 let settings = Settings::try_from(&config).unwrap();
                 dlock_backend_redis::open(&settings).await.unwrap()
