@@ -143,3 +143,6 @@ pub(super) fn epoch(value: Value) -> Option<Epoch> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,3 +359,6 @@ impl Store for QuorumStore {
         health::conditions(&self.council)
     }
 }
+
+#[cfg(test)]
+mod tests;
