@@ -1,0 +1,25 @@
+//! Deterministic simulation of the whole lock service, and a checker of what its clients see.
+#![deny(unsafe_code)]
+
+mod bug;
+pub mod check;
+mod client;
+mod determinism;
+mod held;
+pub mod history;
+mod network;
+mod panics;
+mod process;
+mod register;
+mod scenario;
+mod simulation;
+mod store;
+mod trace;
+mod world;
+
+pub use bug::Bug;
+pub use register::Writes;
+pub use scenario::Options;
+pub use simulation::{Report, run};
+pub use trace::{Keep, Trace};
+pub use world::Time;
