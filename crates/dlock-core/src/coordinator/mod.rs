@@ -320,6 +320,7 @@ impl<T> Coordinator<T> {
 
     /// News of the record from elsewhere: it had this version at some time, and the content where it is known.
     pub fn changed(&mut self, news: Option<Loaded>, rules: &Rules, out: &mut Vec<Action<T>>) {
+        let owes_news = self.owes_news();
         match &mut self.state {
             State::Loading { again } => *again = true,
             State::Settled { version, .. } => match news {
@@ -330,7 +331,8 @@ impl<T> Coordinator<T> {
                 }
                 None => self.load(out),
             },
-            // The commit in flight finds out by itself.
+            State::Unknown if owes_news => self.load(out),
+            // The commit in flight finds out by itself, and nobody waits for news of what was never known.
             State::Unknown | State::Committing { .. } | State::Resolving { .. } => {}
         }
         self.advance(rules, out);
@@ -338,9 +340,16 @@ impl<T> Coordinator<T> {
 
     /// Looks at the store though nothing was heard: a lost wake-up then costs latency, never liveness.
     pub fn recheck(&mut self, out: &mut Vec<Action<T>>) {
-        if matches!(self.state, State::Settled { .. }) {
+        let unknown = matches!(self.state, State::Unknown) && self.owes_news();
+        if unknown || matches!(self.state, State::Settled { .. }) {
             self.load(out);
         }
+    }
+
+    /// Whether somebody may have been told of the record what it says no longer. After a read or a commit that failed,
+    /// nothing is known of it, but those who wait still do.
+    fn owes_news(&self) -> bool {
+        self.base.is_some() || !self.untold.is_empty()
     }
 
     /// Drops the waiting commands that were sent under this guard: its session has moved or ended.

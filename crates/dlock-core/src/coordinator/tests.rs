@@ -375,6 +375,49 @@ fn a_waiter_granted_by_a_commit_of_unknown_outcome_is_told_when_the_record_is_re
     }
 }
 
+/// Two servers; a session at each wants the same lock, the one at `one` has it, and the one at `two` waits.
+fn one_holds_and_two_waits() -> (Store, Server, Server) {
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    two.submit("b", acquire(key(2, 2)), guard(2));
+    two.serve(&mut store);
+    two.told();
+    one.submit("r", release(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    (store, one, two)
+}
+
+#[test]
+fn a_waiter_is_told_of_its_grant_though_a_read_failed_before() {
+    for recheck in [true, false] {
+        let (mut store, _, mut two) = one_holds_and_two_waits();
+        two.coordinator.recheck(&mut two.actions);
+        two.take_load();
+        two.coordinator.loaded(Err("gone".to_owned()), &SHARED, &mut two.actions);
+        if recheck {
+            two.coordinator.recheck(&mut two.actions);
+        } else {
+            two.coordinator.changed(Some(store.read()), &SHARED, &mut two.actions);
+        }
+        two.serve(&mut store);
+        assert_eq!(two.told(), ["promoted 2 token 2", "vanished 1", "contention"]);
+    }
+}
+
+#[test]
+fn a_waiter_is_told_of_its_grant_though_a_commit_failed_before() {
+    let (mut store, _, mut two) = one_holds_and_two_waits();
+    two.submit("c", acquire(key(3, 3)), guard(3));
+    two.take_commit();
+    two.committed(CommitResult::NotApplied { reason: "gone".to_owned() });
+    assert_eq!(two.told(), ["c: unavailable"]);
+    two.coordinator.recheck(&mut two.actions);
+    two.serve(&mut store);
+    assert_eq!(two.told(), ["promoted 2 token 2", "vanished 1", "contention"]);
+}
+
 #[test]
 fn a_refused_session_loses_its_commands_and_nobody_elses() {
     let (mut server, mut store) = (Server::new(ALONE), Store::empty());
