@@ -141,7 +141,7 @@ impl FromStr for Mode {
 }
 
 /// A set of modes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModeSet(u8);
 
 impl ModeSet {

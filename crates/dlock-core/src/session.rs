@@ -11,7 +11,7 @@ pub const CLIENT_TEXT_BYTES_MAX: usize = 256;
 ///
 /// Written only when the session opens, attaches or ends. Each write replaces a known version of the record, and
 /// with that is bound to the epoch it was decided on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionRecord {
     /// Its home: the member that judges the client's liveness.
     pub owner: MemberId,
@@ -32,7 +32,7 @@ pub struct SessionRecord {
 }
 
 /// Whether a session lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionState {
     /// Its locks are held.
     Active,
@@ -41,7 +41,7 @@ pub enum SessionState {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
     /// Its client was silent for its time to live and lock delay.
     Expired,
@@ -96,7 +96,7 @@ impl SessionRecord {
 }
 
 /// Who a client says it is. Shown to people, never trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
     name: String,
     host: String,
@@ -153,7 +153,7 @@ impl ClientInfo {
 }
 
 /// The high-water mark of a session's requests: what is not above it was handled before, or came out of order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sequence {
     last: u64,
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 /// A command that waits for its commit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending<T> {
     pub(super) ticket: T,
     pub(super) command: Command,
@@ -31,6 +32,7 @@ impl<T> Pending<T> {
 }
 
 /// A command with what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Done<T> {
     pending: Pending<T>,
     outcome: Outcome,
@@ -38,7 +40,7 @@ struct Done<T> {
     vanished: SmallVec<[LockKey; 1]>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FlightKind {
     /// Carries commands.
     Commands,
@@ -47,6 +49,7 @@ pub(super) enum FlightKind {
 }
 
 /// A commit and its commands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flight<T> {
     pub(super) kind: FlightKind,
     pub(super) expected: u64,

@@ -45,7 +45,7 @@ pub const GUARDS_MAX: usize = 100;
 const RESENDS_MAX: u32 = 3;
 
 /// What a coordinator must know of its server and store, the same for all of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// The store's generation, for tokens.
     pub generation: u16,
@@ -57,7 +57,7 @@ pub struct Rules {
 
 /// The session record that a command's commit must find unchanged: it names the epoch in which the command's
 /// sender had its home here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionGuard {
     /// The session.
     pub session: SessionId,
@@ -66,7 +66,7 @@ pub struct SessionGuard {
 }
 
 /// A record as read from the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Loaded {
     /// Its version, or that of its absence.
     pub version: u64,
@@ -75,7 +75,7 @@ pub struct Loaded {
 }
 
 /// A record's value, or the floor below which no token may be given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     /// An encoded [`Resource`].
     Present(Bytes),
@@ -87,7 +87,7 @@ pub enum Content {
 }
 
 /// A compare-and-swap to be tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Commit {
     /// The version that the record must have.
     pub expected: u64,
@@ -99,7 +99,7 @@ pub struct Commit {
 }
 
 /// What a commit makes of the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// These bytes.
     Put(Bytes),
@@ -111,7 +111,7 @@ pub enum Change {
 }
 
 /// What became of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CommitResult {
     /// It is in the store.
     Committed {
@@ -186,6 +186,7 @@ pub enum Action<T> {
     Contention,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State<T> {
     /// Nothing is known of the record.
     Unknown,
@@ -200,6 +201,7 @@ enum State<T> {
 }
 
 /// One resource's commands on their way to the store. See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator<T> {
     state: State<T>,
     pending: Vec<Pending<T>>,

@@ -12,7 +12,7 @@ const IN_FLIGHT_MAX: usize = 16;
 /// The deadline is counted from when the last acknowledged request was **sent**, less a margin of a tenth of the time
 /// to live and 50 ms: so it passes before the home's own count runs out, however slow the network was and if the
 /// client's clock goes up to 10 % slower than the home's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientLease {
     ttl: Duration,
     epoch: Epoch,

@@ -5,7 +5,7 @@ use crate::Timestamp;
 use std::time::Duration;
 
 /// When a session is to be expired by its home.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HomeLease {
     terms: LeaseTerms,
     last_received: Timestamp,
@@ -39,7 +39,7 @@ impl HomeLease {
 }
 
 /// Notices that the own process did not run for a while: it was stopped, swapped out, or its machine slept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PauseDetector {
     last: Option<Timestamp>,
 }

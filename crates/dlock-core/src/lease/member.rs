@@ -14,7 +14,7 @@ const MEMBER_LEASE: Duration = Duration::from_millis(5400);
 
 /// A server's own lease: past its deadline it acknowledges nothing and commits nothing, as the others may take it
 /// for dead.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberLease {
     sent: Option<Timestamp>,
 }
@@ -45,7 +45,7 @@ impl MemberLease {
 }
 
 /// How long a server's counter stood still, at most, as seen by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lapse(Duration);
 
 impl Lapse {
@@ -57,7 +57,7 @@ impl Lapse {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Observation {
     /// As it was last read; `None` once the record was found gone.
     counter: Option<u64>,
@@ -69,7 +69,7 @@ struct Observation {
 ///
 /// Time alone proves nothing: who has not looked for a while can't tell a silent server from its own blindness. So
 /// all judgements are as of the last look, and after a gap in the looks the time of each begins anew.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberObserver {
     members: BTreeMap<MemberId, Observation>,
     looked: Option<Timestamp>,

@@ -12,7 +12,7 @@ pub const TTL_MAX: Duration = Duration::from_secs(600);
 pub const LOCK_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// A session's time to live and its lock delay, both of whole milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseTerms {
     ttl: Duration,
     lock_delay: Duration,

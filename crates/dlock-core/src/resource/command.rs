@@ -4,7 +4,7 @@ use crate::{LockKey, Mode, SessionId, Token, ValueBlock, ValueRead};
 use smallvec::SmallVec;
 
 /// What to do when a request can't be granted at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Patience {
     /// Refuse it, leaving no trace.
     Try,
@@ -13,7 +13,7 @@ pub enum Patience {
 }
 
 /// What to do with the value block while converting or releasing. Only a PW or EX holder may write it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ValueUpdate {
     /// Leave it as it is.
     #[default]
@@ -25,7 +25,7 @@ pub enum ValueUpdate {
 }
 
 /// A request for a new lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acquire {
     /// The new lock's key; sent again, it has the same result.
     pub key: LockKey,
@@ -42,7 +42,7 @@ pub struct Acquire {
 }
 
 /// A request to change a granted lock's mode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Convert {
     /// The granted lock.
     pub key: LockKey,
@@ -55,7 +55,7 @@ pub struct Convert {
 }
 
 /// One command. Every one is idempotent: applied twice in a row, the second changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Ask for a new lock. Answer: granted, queued or refused.
     Acquire(Acquire),
@@ -96,7 +96,7 @@ pub enum Command {
 }
 
 /// A lock as it was granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The lock: the key that was asked with, or for a re-entrant acquire that of its own request.
     pub key: LockKey,
@@ -112,7 +112,7 @@ pub struct Grant {
 }
 
 /// What a command's sender is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The lock is held.
     Granted(Grant),
@@ -129,7 +129,7 @@ pub enum Outcome {
 }
 
 /// A lock's place in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Queued {
     /// The lock.
     pub key: LockKey,
@@ -140,7 +140,7 @@ pub struct Queued {
 }
 
 /// Why nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// A *try* that could not be granted at once.
     #[error("the lock can't be granted at once")]

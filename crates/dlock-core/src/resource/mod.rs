@@ -28,6 +28,7 @@ pub(crate) use holders::{Alias, Granted, Holders};
 pub(crate) use queue::{Conversion, Queue, Ticket, Waiter};
 
 use crate::{LockKey, Mode, ModeSet, SessionId, Token, ValueBlock, ValueRead};
+use std::hash::{Hash, Hasher};
 
 /// The lock state of one resource. See the module's documentation for its rules.
 ///
@@ -70,6 +71,15 @@ impl PartialEq for Resource {
             && self.value() == other.value()
             && locks(self).eq(locks(other))
             && self.queue().eq(other.queue())
+    }
+}
+
+impl Eq for Resource {}
+
+impl Hash for Resource {
+    /// Equal resources are stored as the same bytes.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.encode().hash(state);
     }
 }
 
