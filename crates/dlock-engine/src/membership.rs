@@ -7,7 +7,7 @@ use crate::keys;
 use crate::shared::{Counters, Shared};
 use crate::sweeper::TOMBSTONE_AGE;
 use dlock_core::SessionId;
-use dlock_core::lease::{Lapse, MEMBER_BEAT, MEMBER_TIMEOUT};
+use dlock_core::lease::{Lapse, MEMBER_BEAT};
 use dlock_core::record::MemberRecord;
 use dlock_core::session::{EndReason, SessionRecord};
 use dlock_store::{Change, Key, Record, Severity, StoreError, Verdict, Version, Write};
@@ -146,20 +146,13 @@ impl Shared {
 
     /// Who is due at the time of the last look at the members, that is: who was an orphan then.
     fn due_orphans(&self) -> Vec<(SessionId, Foreign)> {
-        let observer = self.observer.lock();
-        let looked = if self.capabilities.exclusive { Some(self.now()) } else { observer.looked() };
-        let Some(looked) = looked else { return Vec::new() };
+        let (observer, now) = (self.observer.lock(), self.now());
         let due = |foreign: &Foreign| {
-            // In a store of its own, a server's peers are those that had it before: they are dead for certain.
-            let dead_since = match (self.capabilities.exclusive, observer.dead_since(foreign.owner)) {
-                (true, _) => Some(foreign.seen),
-                (false, Some(since)) => Some(since.max(foreign.seen)),
-                (false, None) if observer.known().any(|known| known == foreign.owner) => None,
-                // A home that has no record, and has not had one for as long as it takes to notice.
-                (false, None) => Some(foreign.seen + MEMBER_TIMEOUT),
-            };
-            let wait = foreign.terms.ttl() + foreign.terms.lock_delay();
-            dead_since.is_some_and(|since| looked > since + wait)
+            if self.capabilities.exclusive {
+                // In a store of its own, a server's peers are those that had it before: they are dead for certain.
+                return now > foreign.seen + foreign.terms.ttl() + foreign.terms.lock_delay();
+            }
+            observer.is_orphan_due(foreign.owner, foreign.seen, foreign.terms)
         };
         let directory = self.directory.lock();
         let orphans = directory.iter().filter(|(_, foreign)| due(foreign));

@@ -127,6 +127,18 @@ impl MemberObserver {
         self.dead_since(member).is_some()
     }
 
+    /// Whether a session whose record has named this home since it was first `seen` was an orphan at the last look, for
+    /// longer than its client may still count on it.
+    pub fn is_orphan_due(&self, home: MemberId, seen: Timestamp, terms: LeaseTerms) -> bool {
+        let dead_since = match self.dead_since(home) {
+            Some(since) => since.max(seen),
+            None if self.members.contains_key(&home) => return false,
+            // A home that has no record, and has not had one for as long as it takes to notice.
+            None => seen + MEMBER_TIMEOUT,
+        };
+        self.looked.is_some_and(|looked| looked > dead_since + terms.ttl() + terms.lock_delay())
+    }
+
     /// This process was paused or blind, and may not judge the others by the time that passed: the time of each
     /// begins anew.
     pub fn restart(&mut self, now: Timestamp) {

@@ -120,6 +120,24 @@ fn who_has_not_looked_judges_nobody() {
 }
 
 #[test]
+fn an_orphan_is_ended_when_its_client_can_not_count_on_it_any_more() {
+    let terms = LeaseTerms::new(2 * SECOND, SECOND).unwrap();
+    let (home, unknown) = (MemberId(1), MemberId(2));
+    let mut observer = MemberObserver::new();
+    assert!(!observer.is_orphan_due(home, START, terms), "nobody has looked");
+    for at in [0, 3000, 6000, 9000] {
+        look(&mut observer, after(at), &[(1, 1)]);
+    }
+    // Its home is dead since 6 s; of one that was never seen, it takes as long to notice.
+    assert!(!observer.is_orphan_due(home, START, terms) && !observer.is_orphan_due(unknown, START, terms));
+    look(&mut observer, after(9001), &[(1, 1)]);
+    assert!(observer.is_orphan_due(home, START, terms) && observer.is_orphan_due(unknown, START, terms));
+    assert!(!observer.is_orphan_due(home, after(7000), terms), "its wait did not begin before it was seen");
+    look(&mut observer, after(9002), &[(1, 2)]);
+    assert!(!observer.is_orphan_due(home, START, terms), "its home is alive after all");
+}
+
+#[test]
 fn a_members_lease_counts_from_the_sending_of_its_newest_write() {
     let mut lease = MemberLease::new();
     assert!(!lease.may_act(START) && lease.deadline().is_none());
