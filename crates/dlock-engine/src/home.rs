@@ -106,7 +106,8 @@ impl Home {
     pub(crate) fn check_live(&self) -> Result<(), SessionError> {
         match self.inner.lock().standing {
             Standing::Live => Ok(()),
-            Standing::Expiring => Err(SessionError::Ended(EndReason::Expired)),
+            // Not "ended": until that is in the store, another attachment may be quicker, and the session live on.
+            Standing::Expiring => Err(SessionError::Moved),
             Standing::Ended(reason) => Err(SessionError::Ended(reason)),
             Standing::Moved => Err(SessionError::Moved),
         }

@@ -229,3 +229,23 @@ async fn settle_by_yields() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_end_is_not_written_yet_is_not_called_ended_and_may_still_be_attached() {
+    let gate = GatedStore::new(Arc::new(EmbeddedStore::in_memory()));
+    let engine = engine_on(gate.clone(), 1).await;
+    let client = Client::open(&engine).await;
+    client.lock(1, "r", Mode::Exclusive).await.unwrap();
+    tokio::time::sleep(TTL - Duration::from_secs(1)).await;
+    gate.set(Gate::Shut);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(client.session.heartbeat(client.session.epoch()), Err(SessionError::Moved));
+    assert_eq!(client.release(1).await.err(), Some(RequestError::Session(SessionError::Moved)));
+    gate.set(Gate::Open);
+    let (attached, states) = attach(&engine, &client, vec![claim(1, "r")]).await.unwrap();
+    assert!(matches!(&states[..], [ClaimState::Granted(_)]), "{states:?}");
+    let alive = attached.keep_alive();
+    tokio::time::sleep(TTL * 2).await;
+    attached.release(1).await.unwrap();
+    alive.abort();
+}
