@@ -1,6 +1,6 @@
 //! etcd.
 
-use crate::http::post;
+use crate::http::{get, post};
 use crate::{Port, Process};
 use std::ffi::OsString;
 use tempfile::TempDir;
@@ -20,6 +20,18 @@ struct Node {
     peer: Port,
     directory: TempDir,
     options: Vec<String>,
+    tls: bool,
+}
+
+/// Certificates in PEM format of a node that speaks TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct EtcdTls<'a> {
+    /// The authority that has to have signed the clients' certificates.
+    pub ca: &'a str,
+    /// The node's certificate.
+    pub cert: &'a str,
+    /// Its key.
+    pub key: &'a str,
 }
 
 impl EtcdServer {
@@ -30,10 +42,34 @@ impl EtcdServer {
 
     /// Starts a node with these options besides those that say where it is.
     pub fn start_with(options: &[&str]) -> EtcdServer {
-        let node = Node::new("node", options);
+        EtcdServer::start_node(Node::new("node", options))
+    }
+
+    /// Starts a node that talks to clients over TLS, and to those only that have a certificate.
+    pub fn start_with_tls(tls: EtcdTls<'_>) -> EtcdServer {
+        let mut node = Node::new("node", &[]);
+        node.tls = true;
+        for (option, name, text) in [
+            ("--trusted-ca-file", "ca.pem", tls.ca),
+            ("--cert-file", "cert.pem", tls.cert),
+            ("--key-file", "key.pem", tls.key),
+        ] {
+            let path = node.directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            node.options.extend([option.to_owned(), path.to_str().unwrap().to_owned()]);
+        }
+        node.options.push("--client-cert-auth".to_owned());
+        EtcdServer::start_node(node)
+    }
+
+    fn start_node(node: Node) -> EtcdServer {
         let cluster = node.in_cluster();
         let mut process = node.launch(&cluster);
         process.wait_for_port(node.client.number());
+        if !node.tls {
+            // A node that is killed before it has formed its cluster never forms it.
+            process.wait_until("healthy", || is_healthy(&node.client.address()));
+        }
         EtcdServer { process, node, cluster }
     }
 
@@ -126,6 +162,10 @@ impl EtcdCluster {
     }
 }
 
+fn is_healthy(endpoint: &str) -> bool {
+    get(endpoint, "/health").is_some_and(|answer| answer.contains(r#""health":"true""#))
+}
+
 /// By etcd's JSON gateway: whether the node's own id is the leader's.
 fn is_leader(endpoint: &str) -> bool {
     let Some(status) = post(endpoint, "/v3/maintenance/status", "{}") else { return false };
@@ -144,6 +184,7 @@ impl Node {
             peer: Port::reserve(),
             directory: tempfile::tempdir().unwrap(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            tls: false,
         }
     }
 
@@ -152,8 +193,8 @@ impl Node {
     }
 
     fn launch(&self, cluster: &str) -> Process {
-        let url = |port: &Port| format!("http://{}", port.address());
-        let (client, peer) = (url(&self.client), url(&self.peer));
+        let client = format!("{}://{}", if self.tls { "https" } else { "http" }, self.client.address());
+        let peer = format!("http://{}", self.peer.address());
         let mut arguments: Vec<OsString> = vec![
             "--name".into(),
             self.name.clone().into(),

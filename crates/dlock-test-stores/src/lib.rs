@@ -6,6 +6,7 @@
 //! needs the multi-threaded flavour.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // what a test needs and does not get is a panic
 
+mod authority;
 #[cfg(feature = "containers")]
 mod container;
 mod etcd;
@@ -20,7 +21,8 @@ mod redis_quorum;
 mod redis_sentinel;
 mod redis_tls;
 
-pub use etcd::{EtcdCluster, EtcdServer};
+pub use authority::Authority;
+pub use etcd::{EtcdCluster, EtcdServer, EtcdTls};
 pub use nats::{NatsCluster, NatsServer};
 pub use port::Port;
 pub use process::Process;

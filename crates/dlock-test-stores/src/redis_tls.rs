@@ -1,7 +1,6 @@
 //! Redis with encrypted connections only, which asks its clients for certificates.
 
-use crate::{Port, Process};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use crate::{Authority, Port, Process};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -19,17 +18,12 @@ impl RedisTls {
     pub fn start() -> RedisTls {
         let (port, directory) = (Port::reserve(), tempfile::tempdir().unwrap());
         let write = |name: &str, text: String| std::fs::write(directory.path().join(name), text).unwrap();
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "the tests' authority");
-        let key = KeyPair::generate().unwrap();
-        write("ca.pem", authority.self_signed(&key).unwrap().pem());
-        let issuer = Issuer::new(authority, key);
+        let authority = Authority::new();
+        write("ca.pem", authority.pem().to_owned());
         for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-            write(&format!("{name}.pem"), certificate.signed_by(&key, &issuer).unwrap().pem());
-            write(&format!("{name}.key"), key.serialize_pem());
+            let (certificate, key) = authority.certificate("127.0.0.1");
+            write(&format!("{name}.pem"), certificate);
+            write(&format!("{name}.key"), key);
         }
         let file = |name: &str| directory.path().join(name).into_os_string();
         let arguments: Vec<OsString> = vec![
