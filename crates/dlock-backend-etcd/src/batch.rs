@@ -3,7 +3,7 @@
 //! A commit that comes alone is sent at once. While as many transactions are under way as help, the next commits gather
 //! and go together: etcd takes several writes in one transaction much faster than one by one.
 
-use crate::error;
+use crate::endpoints::Endpoints;
 use crate::layout::Layout;
 use crate::transaction::{self, BYTES_MAX, OPERATIONS_MAX, WRITES_MAX};
 use dlock_store::{Change, StoreError, Verdict, Write};
@@ -29,14 +29,14 @@ struct Queue {
 }
 
 pub(crate) struct Batcher {
-    client: Client,
+    endpoints: Arc<Endpoints>,
     layout: Layout,
     queue: Mutex<Queue>,
 }
 
 impl Batcher {
-    pub(crate) fn new(client: Client, layout: Layout) -> Batcher {
-        Batcher { client, layout, queue: Mutex::default() }
+    pub(crate) fn new(endpoints: Arc<Endpoints>, layout: Layout) -> Batcher {
+        Batcher { endpoints, layout, queue: Mutex::default() }
     }
 
     pub(crate) async fn commit(self: &Arc<Self>, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
@@ -105,17 +105,14 @@ impl Batcher {
     }
 
     async fn transact(&self, writes: &[Write]) -> Vec<Result<Verdict, StoreError>> {
-        match self.client.kv_client().txn(transaction::batch(&self.layout, writes)).await {
-            Ok(answer) => {
-                let revision = answer.header().map_or(0, |header| header.revision());
-                let branches = answer.op_responses();
-                writes
-                    .iter()
-                    .zip(&branches)
-                    .map(|(write, branch)| transaction::verdict(write, branch, revision))
-                    .collect()
-            }
-            Err(error) => vec![Err(error::of_write(&error)); writes.len()],
+        let transaction = transaction::of(&self.layout, writes);
+        let send = |client: Client| {
+            let transaction = transaction.clone();
+            async move { crate::kv(&client).txn(transaction).await }
+        };
+        match self.endpoints.write(send).await {
+            Ok(answer) => transaction::verdicts(writes, &answer),
+            Err(error) => vec![Err(error); writes.len()],
         }
     }
 }

@@ -1,8 +1,14 @@
 //! Compaction of the history, where etcd is not told to do it by itself.
+//!
+//! Every commit leaves a revision in etcd, which dlock never reads again. It concerns the whole cluster, so that dlock
+//! does it without being asked only where nobody else has keys.
 
-use crate::config::EtcdConfig;
-use crate::error::OpenError;
-use etcd_client::Client;
+use crate::config::{CompactionConfig, CompactionMode};
+use crate::endpoints::Endpoints;
+use crate::error::{Failure, OpenError};
+use crate::layout::Layout;
+use etcd_client::{Client, GetOptions};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -17,41 +23,91 @@ impl Drop for Compaction {
     }
 }
 
-pub(crate) fn check(config: &EtcdConfig) -> Result<(), OpenError> {
-    match &config.compaction {
-        Some(compaction) if compaction.retention < RETENTION_MIN => Err(OpenError::Setting {
-            field: "compaction.retention",
-            value: format!("{:?}", compaction.retention),
-            way_out: "keep at least 10s".to_owned(),
-        }),
-        _ => Ok(()),
+pub(crate) fn check(config: &CompactionConfig) -> Result<(), OpenError> {
+    let retention = config.retention();
+    if retention < RETENTION_MIN {
+        let (value, way_out) = (format!("{retention:?}"), "keep at least 10s".to_owned());
+        return Err(OpenError::Setting { field: "compaction.retention", value, way_out });
     }
+    Ok(())
 }
 
-pub(crate) fn start(config: &EtcdConfig, client: Client) -> Option<Compaction> {
-    let retention = config.compaction.as_ref()?.retention;
-    Some(Compaction(tokio::spawn(run(client, retention)).abort_handle()))
+/// Starts the task, unless it is not wanted or not allowed; `shared` says whether others have keys in the cluster.
+pub(crate) fn start(
+    config: &CompactionConfig,
+    shared: bool,
+    endpoints: Arc<Endpoints>,
+    layout: Layout,
+) -> Option<Compaction> {
+    let only_if_alone = match config.mode {
+        CompactionMode::Off => return None,
+        CompactionMode::Auto if shared => return None,
+        CompactionMode::Auto => true,
+        CompactionMode::On => false,
+    };
+    let run = run(endpoints, layout, config.retention(), only_if_alone);
+    Some(Compaction(tokio::spawn(run).abort_handle()))
+}
+
+/// Whether others have keys in the cluster; also where this user may not look at them.
+pub(crate) async fn is_shared(endpoints: &Endpoints, layout: &Layout) -> Result<bool, Failure> {
+    for (from, to) in layout.foreign_ranges() {
+        let options = GetOptions::new().with_range(to).with_limit(1).with_keys_only();
+        let get = |client: Client| {
+            let (from, options) = (from.clone(), options.clone());
+            async move { crate::kv(&client).get(from, Some(options)).await }
+        };
+        match endpoints.read(get).await {
+            Ok(found) if found.kvs().is_empty() => {}
+            Ok(_) => return Ok(true),
+            Err(failure) if failure.is_certain() && !failure.elsewhere => return Ok(true),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(false)
 }
 
 /// Each time the retention has passed, compacts to where the store was when it began.
-async fn run(client: Client, retention: Duration) {
+async fn run(endpoints: Arc<Endpoints>, layout: Layout, retention: Duration, only_if_alone: bool) {
     let mut before = None;
     loop {
-        let now = match client.kv_client().get("\0", None).await {
-            Ok(answer) => answer.header().map(|header| header.revision()),
-            Err(error) => {
-                tracing::warn!(%error, "etcd's revision can't be read, and so its history is not compacted");
-                None
+        match compact(&endpoints, &layout, before, only_if_alone).await {
+            Ok(now) => before = Some(now),
+            Err(failure) => {
+                tracing::warn!(reason = failure.reason, "etcd's history is not compacted");
+                before = None;
             }
-        };
-        // Another server may have been quicker: then there is nothing to do.
-        if let Some(revision) = before
-            && let Err(error) = client.kv_client().compact(revision, None).await
-            && !error.to_string().contains("compacted")
-        {
-            tracing::warn!(%error, "etcd's history was not compacted");
         }
-        before = now;
         tokio::time::sleep(retention).await;
+    }
+}
+
+/// Compacts to a revision; returns the present one.
+async fn compact(
+    endpoints: &Endpoints,
+    layout: &Layout,
+    to: Option<i64>,
+    only_if_alone: bool,
+) -> Result<i64, Failure> {
+    let get = |client: Client| async move { crate::kv(&client).get("\0", None).await };
+    let now = endpoints.read(get).await?.header().map_or(0, |header| header.revision());
+    let Some(revision) = to else { return Ok(now) };
+    if only_if_alone && is_shared(endpoints, layout).await? {
+        tracing::warn!(
+            "etcd's history is not compacted any more: others use this etcd, too; have it compacted \
+             (etcd's --auto-compaction-retention), or set etcd.compaction.mode to \"on\""
+        );
+        return Ok(now);
+    }
+    // To compact twice changes nothing, so that this may be sent again.
+    let compact = |client: Client| async move { crate::kv(&client).compact(revision, None).await };
+    match endpoints.read(compact).await {
+        // Another server was quicker.
+        Err(failure) if failure.reason.contains("compacted") => Ok(now),
+        Err(failure) => Err(failure),
+        Ok(_) => {
+            tracing::debug!(revision, "etcd's history is compacted");
+            Ok(now)
+        }
     }
 }

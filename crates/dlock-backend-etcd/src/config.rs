@@ -23,8 +23,9 @@ pub struct EtcdConfig {
     /// How long to wait for a connection: `5s` by default.
     #[serde(default, deserialize_with = "duration")]
     pub connect_timeout: Option<Duration>,
-    /// Compaction of etcd's history by dlock; without it, etcd has to be told (`--auto-compaction-retention`).
-    pub compaction: Option<CompactionConfig>,
+    /// Compaction of etcd's history by dlock.
+    #[serde(default)]
+    pub compaction: CompactionConfig,
 }
 
 /// The certificates of a TLS connection, as PEM files.
@@ -41,13 +42,35 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
 }
 
-/// Compaction by dlock. It concerns the whole cluster: whoever else uses it loses the history too.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// Compaction by dlock. It concerns the whole cluster: whoever else uses it loses the history, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompactionConfig {
-    /// How much history is kept, such as `5m`; at least `10s`.
-    #[serde(deserialize_with = "required_duration")]
-    pub retention: Duration,
+    /// Whether dlock compacts.
+    #[serde(default)]
+    pub mode: CompactionMode,
+    /// How much history is kept: `5m` by default, at least `10s`.
+    #[serde(default, deserialize_with = "duration")]
+    pub retention: Option<Duration>,
+}
+
+impl CompactionConfig {
+    pub(crate) fn retention(&self) -> Duration {
+        self.retention.unwrap_or(Duration::from_secs(5 * 60))
+    }
+}
+
+/// Whether dlock compacts etcd's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompactionMode {
+    /// If nobody else has keys in the cluster.
+    #[default]
+    Auto,
+    /// In any case.
+    On,
+    /// Never: etcd does (`--auto-compaction-retention`), or somebody else.
+    Off,
 }
 
 /// A password, which no log shows.
@@ -71,13 +94,10 @@ impl EtcdConfig {
     }
 }
 
-fn required_duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"))
-    })
-}
-
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    required_duration(deserializer).map(Some)
+    let text = String::deserialize(deserializer)?;
+    let parsed = humantime::parse_duration(&text);
+    let error =
+        |_| serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"));
+    parsed.map(Some).map_err(error)
 }

@@ -8,13 +8,34 @@ const BUCKETS: u64 = 1024;
 /// Where dlock's keys are in etcd: records at `PREFIXr/KEY`, the buckets of absences at `PREFIXf/NUMBER`.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
+    prefix: Vec<u8>,
     records: Vec<u8>,
     buckets: Vec<u8>,
 }
 
 impl Layout {
     pub(crate) fn new(prefix: &str) -> Layout {
-        Layout { records: format!("{prefix}r/").into_bytes(), buckets: format!("{prefix}f/").into_bytes() }
+        let under = |name: &str| format!("{prefix}{name}/").into_bytes();
+        Layout { prefix: prefix.as_bytes().to_vec(), records: under("r"), buckets: under("f") }
+    }
+
+    /// A key that is never written.
+    pub(crate) fn quota(&self) -> Vec<u8> {
+        [&self.prefix[..], b"quota"].concat()
+    }
+
+    /// All keys of etcd that do not begin with the prefix, as ranges.
+    pub(crate) fn foreign_ranges(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (least, no_end) = (vec![0], vec![0]);
+        if self.prefix.is_empty() {
+            return Vec::new();
+        }
+        let mut ranges = vec![(least, self.prefix.clone())];
+        let end = end_of_prefix(&self.prefix);
+        if end != no_end {
+            ranges.push((end, no_end));
+        }
+        ranges
     }
 
     pub(crate) fn record(&self, key: &Key) -> Vec<u8> {
@@ -70,4 +91,49 @@ pub(crate) fn absent(revision: i64) -> Version {
 /// The revision of a version.
 pub(crate) fn revision(version: Version) -> i64 {
     i64::try_from(version.0 / 2).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_text() {
+        assert_eq!(end_of_prefix(b"dlock/"), b"dlock0");
+        assert_eq!(end_of_prefix(b"a\xff\xff"), b"b");
+        assert_eq!(end_of_prefix(b"\xff"), b"\0");
+    }
+
+    #[test]
+    fn a_page_begins_after_the_last_key_of_the_former_one() {
+        let layout = Layout::new("dlock/");
+        let key = |text| Key::new(text).unwrap();
+        assert_eq!(layout.range("a", None), (b"dlock/r/a".to_vec(), b"dlock/r/b".to_vec()));
+        assert_eq!(layout.range("a", Some(&key("ab"))).0, b"dlock/r/ab\0");
+        assert_eq!(layout.range("b", Some(&key("a"))).0, b"dlock/r/b", "a key before the prefix");
+        assert_eq!(layout.range("", None), (b"dlock/r/".to_vec(), b"dlock/r0".to_vec()));
+    }
+
+    #[test]
+    fn what_others_have_is_around_the_prefix() {
+        let ranges = Layout::new("dlock/").foreign_ranges();
+        assert_eq!(ranges, [(b"\0".to_vec(), b"dlock/".to_vec()), (b"dlock0".to_vec(), b"\0".to_vec())]);
+        assert_eq!(Layout::new("").foreign_ranges(), []);
+    }
+
+    /// Servers of all releases must find the same absence.
+    #[test]
+    fn buckets_stay_where_they_are() {
+        let layout = Layout::new("dlock/");
+        let bucket = |text| String::from_utf8(layout.bucket(&Key::new(text).unwrap())).unwrap();
+        assert_eq!(bucket(""), "dlock/f/805");
+        assert_eq!(bucket("resource/default/orders"), "dlock/f/141");
+    }
+
+    #[test]
+    fn versions_of_values_and_absences_differ_and_grow() {
+        assert!(present(7) < absent(7) && absent(7) < present(8));
+        assert_eq!((revision(present(7)), revision(absent(7))), (7, 7));
+        assert!(crate::is_absence(absent(0)) && !crate::is_absence(present(1)));
+    }
 }

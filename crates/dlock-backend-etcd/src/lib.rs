@@ -10,27 +10,32 @@
 #![forbid(unsafe_code)]
 
 mod batch;
-mod client;
+mod caveats;
 mod compaction;
 mod config;
+mod endpoints;
 mod error;
 mod health;
 mod layout;
+mod options;
 mod transaction;
 mod watch;
 
 use async_trait::async_trait;
 use batch::Batcher;
-use client::Connected;
 use dlock_store::{
-    Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Version, Watch,
-    Write,
+    Capabilities, Condition, Content, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict,
+    Version, Watch, Write,
 };
-use etcd_client::GetOptions;
+use endpoints::{Endpoints, REQUEST_TIMEOUT};
+use error::{Failure, Kind};
+use etcd_client::{Client, GetOptions, KvClient};
 use layout::Layout;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
-pub use config::{CompactionConfig, EtcdConfig, Password, TlsConfig};
+pub use config::{CompactionConfig, CompactionMode, EtcdConfig, Password, TlsConfig};
 pub use error::OpenError;
 
 /// A handle onto an etcd cluster. Clones share its connections.
@@ -40,24 +45,86 @@ pub struct EtcdStore {
 }
 
 struct Shared {
-    connected: Connected,
+    endpoints: Arc<Endpoints>,
     layout: Layout,
     batcher: Arc<Batcher>,
+    info: StoreInfo,
     _compaction: Option<compaction::Compaction>,
 }
 
 impl EtcdStore {
-    /// Connects, and asks the server who it is. Must be called within a tokio runtime.
+    /// Connects, and asks the members who they are. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When a setting is no good, or no endpoint answers within the connect timeout.
+    /// When a setting is no good, when no member answers and serves within the connect timeout, or when they let this
+    /// client not in.
     pub async fn connect(config: &EtcdConfig) -> Result<EtcdStore, OpenError> {
-        let connected = Connected::new(config).await?;
+        compaction::check(&config.compaction)?;
         let layout = Layout::new(config.prefix());
-        let batcher = Arc::new(Batcher::new(connected.client.clone(), layout.clone()));
-        let compaction = compaction::start(config, connected.client.clone());
-        let shared = Shared { connected, layout, batcher, _compaction: compaction };
+        let endpoints = Arc::new(Endpoints::new(config)?);
+        let deadline = Instant::now() + config.connect_timeout();
+        // Both may be started at the same time: etcd gets the whole connect timeout to come up and find its leader.
+        let status = loop {
+            match find(&endpoints, &layout, deadline).await {
+                Err(OpenError::Unreachable { .. } | OpenError::NotServing { .. })
+                    if Instant::now() + RETRY < deadline =>
+                {
+                    sleep(RETRY).await;
+                }
+                found => break found?,
+            }
+        };
+        let shared = match config.compaction.mode {
+            CompactionMode::Auto => probe_shared(&endpoints, &layout).await?,
+            CompactionMode::On | CompactionMode::Off => true,
+        };
+        let addresses = endpoints.addresses().collect::<Vec<_>>().join(", ");
+        let info = StoreInfo {
+            backend: "etcd",
+            place: format!("{addresses} (etcd {})", status.version()),
+            caveats: caveats::caveats(config.compaction.mode, shared, status.version()),
+        };
+        let batcher = Arc::new(Batcher::new(Arc::clone(&endpoints), layout.clone()));
+        let compaction =
+            compaction::start(&config.compaction, shared, Arc::clone(&endpoints), layout.clone());
+        let shared = Shared { endpoints, layout, batcher, info, _compaction: compaction };
         Ok(EtcdStore { shared: Arc::new(shared) })
+    }
+}
+
+/// How long to wait at start-up before members that did not serve are asked again.
+const RETRY: Duration = Duration::from_millis(200);
+
+async fn find(
+    endpoints: &Endpoints,
+    layout: &Layout,
+    deadline: Instant,
+) -> Result<etcd_client::StatusResponse, OpenError> {
+    let status = endpoints.find_leader(deadline.min(Instant::now() + REQUEST_TIMEOUT)).await?;
+    probe(endpoints, layout).await?;
+    Ok(status)
+}
+
+/// A read, for what only reads tell: whether there is a majority, and what the user may do.
+async fn probe(endpoints: &Endpoints, layout: &Layout) -> Result<(), OpenError> {
+    let (from, to) = layout.range("", None);
+    let options = GetOptions::new().with_range(to).with_limit(1).with_keys_only();
+    let get = |client: Client| {
+        let (from, options) = (from.clone(), options.clone());
+        async move { kv(&client).get(from, Some(options)).await }
+    };
+    endpoints.read(get).await.map(drop).map_err(|failure| not_serving(endpoints, failure))
+}
+
+async fn probe_shared(endpoints: &Endpoints, layout: &Layout) -> Result<bool, OpenError> {
+    compaction::is_shared(endpoints, layout).await.map_err(|failure| not_serving(endpoints, failure))
+}
+
+fn not_serving(endpoints: &Endpoints, failure: Failure) -> OpenError {
+    let (endpoint, why) = (endpoints.current_address().to_owned(), failure.reason);
+    match (failure.kind, failure.elsewhere) {
+        (Kind::Refused, false) => OpenError::Refused { endpoint, why },
+        _ => OpenError::NotServing { endpoint, why },
     }
 }
 
@@ -68,12 +135,16 @@ impl Store for EtcdStore {
     }
 
     fn info(&self) -> StoreInfo {
-        self.shared.connected.info()
+        self.shared.info.clone()
     }
 
     async fn get(&self, key: &Key) -> Result<Record, StoreError> {
-        let (client, layout) = (&self.shared.connected.client, &self.shared.layout);
-        let answer = client.kv_client().txn(transaction::read(layout, key)).await.map_err(error::of_read)?;
+        let read = transaction::read(&self.shared.layout, key);
+        let get = |client: Client| {
+            let read = read.clone();
+            async move { kv(&client).txn(read).await }
+        };
+        let answer = self.shared.endpoints.read(get).await.map_err(Failure::of_read)?;
         transaction::record(&answer.op_responses())
     }
 
@@ -82,33 +153,59 @@ impl Store for EtcdStore {
     }
 
     async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
+        let mut page = Page { records: Vec::new(), more: true };
+        while page.more && page.records.len() < limit {
+            let after = page.records.last().map(|(key, _)| key).or(after);
+            let answer = self.range(prefix, after, (limit - page.records.len()).min(RANGE_MAX)).await?;
+            page.records.extend(answer.records);
+            page.more = answer.more;
+        }
+        Ok(page)
+    }
+
+    async fn watch(&self, scope: Scope) -> Result<Watch, StoreError> {
+        watch::watch(Arc::clone(&self.shared.endpoints), self.shared.layout.clone(), scope).await
+    }
+
+    async fn health(&self) -> Vec<Condition> {
+        health::look(&self.shared.endpoints).await
+    }
+}
+
+/// How many records one answer of a listing has at most: they may be large, and etcd does not divide answers.
+const RANGE_MAX: usize = 256;
+
+impl EtcdStore {
+    async fn range(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
         let layout = &self.shared.layout;
         let (from, to) = layout.range(prefix, after);
         let options = GetOptions::new().with_range(to).with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        let mut client = self.shared.connected.client.kv_client();
-        let mut answer = client.get(from, Some(options)).await.map_err(error::of_read)?;
+        let get = |client: Client| {
+            let (from, options) = (from.clone(), options.clone());
+            async move { kv(&client).get(from, Some(options)).await }
+        };
+        let mut answer = self.shared.endpoints.read(get).await.map_err(Failure::of_read)?;
         let more = answer.more();
         let records = answer.take_kvs().into_iter().map(|found| {
             let version = layout::present(found.mod_revision());
             let key = layout.key_of(found.key())?;
             let (_, value) = found.into_key_value();
-            Ok((key, Record { version, content: dlock_store::Content::Present(value.into()) }))
+            Ok((key, Record { version, content: Content::Present(value.into()) }))
         });
         Ok(Page { records: records.collect::<Result<_, StoreError>>()?, more })
     }
+}
 
-    async fn watch(&self, scope: Scope) -> Result<Watch, StoreError> {
-        watch::watch(self.shared.connected.client.clone(), self.shared.layout.clone(), scope).await
-    }
+/// The longest answer that is taken: that of a transaction whose every write met another record of the greatest size.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-    async fn health(&self) -> Vec<Condition> {
-        health::look(&self.shared.connected).await
-    }
+fn kv(client: &Client) -> KvClient {
+    client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX)
 }
 
 impl std::fmt::Debug for EtcdStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EtcdStore").field("place", &self.info().place).finish()
+        f.debug_struct("EtcdStore").field("place", &self.shared.info.place).finish()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Writes as transactions, and their verdicts.
 //!
-//! One write is a nested transaction: if the record and the guards have their versions, then the change, else a look at
-//! what is there. Several of them are the branches of an outer transaction without a condition.
+//! One write is a transaction: if the record and the guards have their versions, then the change, else a look at what is
+//! there. Several of them are nested in an outer transaction without a condition.
 
 use crate::is_absence;
 use crate::layout::{self, Layout};
 use dlock_store::{Change, Content, Guard, Key, Record, StoreError, Verdict, Version, Write};
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
+};
 
 /// The most operations in a transaction by etcd's default (`--max-txn-ops`): the outer one's, and on top of them those of
 /// the greatest of its branches.
@@ -52,8 +55,33 @@ fn unexpected(what: &str) -> StoreError {
 }
 
 /// All writes in one transaction.
-pub(crate) fn batch(layout: &Layout, writes: &[Write]) -> Txn {
-    Txn::new().and_then(writes.iter().map(|write| TxnOp::txn(one(layout, write))).collect::<Vec<_>>())
+pub(crate) fn of(layout: &Layout, writes: &[Write]) -> Txn {
+    if let [write] = writes {
+        return one(layout, write);
+    }
+    let branches = writes.iter().map(|write| TxnOp::txn(one(layout, write))).collect::<Vec<_>>();
+    let all = Txn::new().and_then(branches);
+    if writes.iter().any(|write| matches!(write.change, Change::Put(_))) {
+        // etcd does not look into nested transactions for its quota, and the database would grow beyond it. It counts the
+        // greater of the two branches, and so also this one, which is never taken.
+        return all.or_else([TxnOp::put(layout.quota(), Vec::new(), None)]);
+    }
+    all
+}
+
+/// What became of each write of such a transaction.
+pub(crate) fn verdicts(writes: &[Write], answer: &TxnResponse) -> Vec<Result<Verdict, StoreError>> {
+    let revision = answer.header().map_or(0, ResponseHeader::revision);
+    if let [write] = writes {
+        return vec![verdict(write, answer, revision)];
+    }
+    let branches = answer.op_responses();
+    let each = writes.iter().enumerate().map(|(index, write)| match branches.get(index) {
+        Some(TxnOpResponse::Txn(branch)) => verdict(write, branch, revision),
+        // It was applied or not, and the answer does not say.
+        _ => Err(StoreError::Ambiguous { reason: "etcd's answer lacks a branch".to_owned() }),
+    });
+    each.collect()
 }
 
 fn one(layout: &Layout, write: &Write) -> Txn {
@@ -162,8 +190,7 @@ pub(crate) fn touched(layout: &Layout, write: &Write) -> Touched {
 }
 
 /// What became of a write, by its branch's answer and the revision of the transaction.
-pub(crate) fn verdict(write: &Write, answer: &TxnOpResponse, revision: i64) -> Result<Verdict, StoreError> {
-    let TxnOpResponse::Txn(answer) = answer else { return Err(unexpected("a transaction's answer")) };
+fn verdict(write: &Write, answer: &TxnResponse, revision: i64) -> Result<Verdict, StoreError> {
     if answer.succeeded() {
         let version = match write.change {
             Change::Put(_) => layout::present(revision),

@@ -1,5 +1,4 @@
-//! The store contract, against a real etcd.
-#![allow(clippy::unwrap_used)]
+//! The contract's own suite.
 
 use dlock_backend_etcd::{EtcdConfig, EtcdStore};
 use dlock_store::Store;
