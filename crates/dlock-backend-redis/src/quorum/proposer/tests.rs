@@ -1,29 +1,32 @@
 //! Proposers and acceptors in random schedules: messages are reordered, delayed and lost, callers give up, nodes forget
-//! everything and rejoin, tombstones are collected. Each value is the history of the writes that led to it, so
-//! whatever is answered must extend all that was answered before it was asked. A failure names its seed.
+//! everything and rejoin, tombstones are collected, two registers share their floors. Each value is the history of the
+//! writes that led to it, so whatever is answered must extend all that was answered before it was asked. A failure
+//! names its seed.
 
 use super::super::register::model::Acceptor;
 use super::*;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-const KEY: u8 = 0;
+/// Registers of one bucket.
+const KEYS: usize = 2;
 const CLIENTS: usize = 3;
-const STEPS: usize = 500;
+const STEPS: usize = 800;
 
 /// The numbers of the writes that led to a state, in order.
 type History = Vec<u64>;
 
 enum Message {
-    Ask { client: usize, phase: u64, node: usize, op: Op },
+    Ask { client: usize, phase: u64, node: usize, key: usize, op: Op },
     Answer { client: usize, phase: u64, node: usize, answer: Answer },
 }
 
 struct Running {
     proposer: Proposer<'static>,
     goal: Goal,
+    key: usize,
     /// Counts what was asked, so that late answers are told apart.
     phase: u64,
     paused: Option<Epoch>,
@@ -36,11 +39,22 @@ struct Running {
 struct Client {
     rounds: &'static Rounds,
     epoch: Epoch,
-    hint: Option<Hint>,
+    hints: [Option<Hint>; KEYS],
     running: Option<Running>,
     phases: u64,
     /// What it last read or wrote, on which its next write stands.
-    last: Option<(u64, History)>,
+    last: [Option<(u64, History)>; KEYS],
+}
+
+/// What is known of a register by who sees everything.
+#[derive(Default)]
+struct Register {
+    /// Which nodes have accepted a ballot.
+    accepted: BTreeMap<Ballot, BTreeSet<usize>>,
+    /// The writes that were chosen, by the versions that they gave.
+    chosen: BTreeMap<u64, u64>,
+    longest: History,
+    versions: BTreeMap<u64, History>,
 }
 
 /// A node on its way back.
@@ -64,12 +78,14 @@ struct World {
     messages: Vec<(u64, Message)>,
     clients: Vec<Client>,
     rejoins: Vec<Rejoin>,
-    writes: u64,
-    /// By a deletion's floor, what led to it.
-    deletions: BTreeMap<u64, History>,
-    longest: History,
-    versions: BTreeMap<u64, History>,
+    /// Of each write, what leads to it and itself, and whether it is a deletion.
+    writes: Vec<(History, bool)>,
+    registers: [Register; KEYS],
     never: HashSet<u64>,
+    /// One whose messages take longer, and how often one of its messages is put off.
+    slow: (usize, f64),
+    /// How many of a thousand steps wipe a node.
+    wipes: u32,
     seen: Seen,
 }
 
@@ -93,23 +109,23 @@ impl World {
             // A test's leak: proposers borrow the rounds of their store.
             rounds: Box::leak(Box::new(Rounds::new(number as u64 + 1))),
             epoch: Epoch(0),
-            hint: None,
+            hints: Default::default(),
             running: None,
             phases: 0,
-            last: None,
+            last: Default::default(),
         });
         World {
             seed,
             clients: clients.collect(),
             nodes: vec![Some(Acceptor::default()); nodes],
             lives: vec![0; nodes],
+            slow: (random.random_range(0..CLIENTS), random.random_range(0.0..0.99)),
+            wipes: random.random_range(1..20),
             random,
             messages: Vec::new(),
             rejoins: Vec::new(),
-            writes: 0,
-            deletions: BTreeMap::new(),
-            longest: History::new(),
-            versions: BTreeMap::new(),
+            writes: Vec::new(),
+            registers: Default::default(),
             never: HashSet::new(),
             seen: Seen::default(),
         }
@@ -133,15 +149,19 @@ impl World {
         for client in 0..CLIENTS {
             self.give_up(client);
         }
-        self.begin(0, Goal::Finish, History::new());
-        while self.clients[0].running.is_some() {
-            self.something_of_messages(1.0);
-            self.unpause(0);
-            if self.messages.is_empty() {
-                self.hurry(0);
+        self.slow.1 = 0.0;
+        for key in 0..KEYS {
+            self.clients[0].last[key] = None;
+            self.begin(0, key, Goal::Finish, History::new());
+            while self.clients[0].running.is_some() {
+                self.something_of_messages(1.0);
+                self.unpause(0);
+                if self.messages.is_empty() {
+                    self.hurry(0);
+                }
             }
+            assert!(self.clients[0].last[key].is_some(), "seed {}: the last read failed", self.seed);
         }
-        assert!(self.clients[0].last.is_some(), "seed {}: the last read failed", self.seed);
         self.seen
     }
 
@@ -152,8 +172,8 @@ impl World {
             100..=139 => self.unpause(client),
             140..=159 => self.hurry(client),
             160..=162 => self.give_up(client),
-            163..=165 => self.wipe(),
-            166..=219 if !self.rejoins.is_empty() => {
+            200..=219 if self.random.random_range(0..20) < self.wipes => self.wipe(),
+            163..=199 if !self.rejoins.is_empty() => {
                 let number = self.random.random_range(0..self.rejoins.len());
                 self.advance_rejoin(number);
                 self.restart_stuck_rejoins();
@@ -166,36 +186,34 @@ impl World {
         if self.clients[client].running.is_some() {
             return;
         }
-        match (self.random.random_range(0..10), self.clients[client].last.clone()) {
+        let key = self.random.random_range(0..KEYS);
+        match (self.random.random_range(0..10), self.clients[client].last[key].clone()) {
             (0..=5, Some((expected, base))) => {
-                self.writes += 1;
-                let number = self.writes;
+                let number = self.writes.len() as u64;
                 let mut history = base;
                 history.push(number);
-                let change = if self.random.random_bool(0.3) {
-                    self.deletions.insert(number, history.clone());
-                    Change::Delete { floor: number }
-                } else {
-                    Change::Put(encode(&history))
-                };
+                let deletes = self.random.random_bool(0.4);
+                let change =
+                    if deletes { Change::Delete { floor: number } } else { Change::Put(encode(&history)) };
+                self.writes.push((history.clone(), deletes));
                 let tag = Tag { handle: client as u64 + 1, number };
-                self.begin(client, Goal::Write { expected, change, tag }, history);
+                self.begin(client, key, Goal::Write { expected, change, tag }, history);
             }
-            (7, _) => self.begin(client, Goal::Collect, History::new()),
-            (8, _) => self.begin(client, Goal::Settle, History::new()),
-            (9, _) => self.begin(client, Goal::Finish, History::new()),
-            _ => self.begin(client, Goal::Read, History::new()),
+            (7, _) => self.begin(client, key, Goal::Collect, History::new()),
+            (8, _) => self.begin(client, key, Goal::Settle, History::new()),
+            (9, _) => self.begin(client, key, Goal::Finish, History::new()),
+            _ => self.begin(client, key, Goal::Read, History::new()),
         }
     }
 
-    fn begin(&mut self, client: usize, goal: Goal, history: History) {
+    fn begin(&mut self, client: usize, key: usize, goal: Goal, history: History) {
         let nodes = self.nodes.len();
         let own = &mut self.clients[client];
         let mut proposer = Proposer::new(own.rounds, nodes, goal.clone());
-        let op = proposer.begin(own.epoch, own.hint.take());
+        let op = proposer.begin(own.epoch, own.hints[key].take());
         self.seen.quick += usize::from(matches!(op, Op::Accept { .. }));
-        let known = self.longest.clone();
-        own.running = Some(Running { proposer, goal, phase: 0, paused: None, known, history });
+        let known = self.registers[key].longest.clone();
+        own.running = Some(Running { proposer, goal, key, phase: 0, paused: None, known, history });
         self.ask(client, &op);
     }
 
@@ -204,8 +222,9 @@ impl World {
         own.phases += 1;
         let Some(running) = &mut own.running else { return };
         running.phase = own.phases;
+        let key = running.key;
         for node in 0..self.nodes.len() {
-            let message = Message::Ask { client, phase: own.phases, node, op: op.clone() };
+            let message = Message::Ask { client, phase: own.phases, node, key, op: op.clone() };
             self.messages.push((self.lives[node], message));
         }
     }
@@ -216,16 +235,23 @@ impl World {
             return;
         }
         let number = self.random.random_range(0..self.messages.len());
+        let (Message::Ask { client, .. } | Message::Answer { client, .. }) = &self.messages[number].1;
+        if *client == self.slow.0 && self.random.random_bool(self.slow.1) {
+            return;
+        }
         let (life, message) = self.messages.swap_remove(number);
         let delivered = self.random.random_bool(delivered);
         match message {
-            Message::Ask { client, phase, node, op } => {
+            Message::Ask { client, phase, node, key, op } => {
                 let answer = match &mut self.nodes[node] {
-                    Some(acceptor) if delivered && life == self.lives[node] => acceptor.apply(KEY, &op),
+                    Some(acceptor) if delivered && life == self.lives[node] => acceptor.apply(key as u8, &op),
                     // The script refuses whoever thinks of another life.
                     Some(_) if life != self.lives[node] => Answer::Failed { unknown: false },
                     _ => Answer::Failed { unknown: true },
                 };
+                if let (Op::Accept { ballot, state, .. }, Answer::Done) = (&op, &answer) {
+                    self.note(key, node, *ballot, state);
+                }
                 self.messages.push((0, Message::Answer { client, phase, node, answer }));
             }
             Message::Answer { client, phase, node, answer } => {
@@ -239,6 +265,20 @@ impl World {
         }
     }
 
+    /// What a majority has accepted in one ballot is chosen.
+    fn note(&mut self, key: usize, node: usize, ballot: Ballot, state: &State) {
+        let majority = self.majority();
+        let register = &mut self.registers[key];
+        let nodes = register.accepted.entry(ballot).or_default();
+        nodes.insert(node);
+        if nodes.len() >= majority
+            && let Some((version, tag)) = state.writes.first()
+        {
+            let chosen = *register.chosen.entry(*version).or_insert(tag.number);
+            assert_eq!(chosen, tag.number, "seed {}: two writes gave version {version}", self.seed);
+        }
+    }
+
     fn follow(&mut self, client: usize, step: Step) {
         let own = &mut self.clients[client];
         let Some(running) = &mut own.running else { return };
@@ -249,8 +289,8 @@ impl World {
             Step::Join(epoch) => running.paused = Some(epoch),
             Step::Done(outcome) => {
                 let Some(running) = own.running.take() else { return };
-                own.hint = Some(running.proposer.hint());
-                self.check(client, running.goal, running.known, running.history, outcome);
+                own.hints[running.key] = Some(running.proposer.hint());
+                self.check(client, running.key, running.goal, running.known, running.history, outcome);
             }
         }
     }
@@ -296,7 +336,7 @@ impl World {
     fn give_up(&mut self, client: usize) {
         let Some(running) = self.clients[client].running.take() else { return };
         let outcome = running.proposer.give_up();
-        self.check(client, running.goal, running.known, running.history, outcome);
+        self.check(client, running.key, running.goal, running.known, running.history, outcome);
     }
 
     /// A node forgets everything; no more of them than a minority at a time.
@@ -340,6 +380,11 @@ impl World {
         } else {
             let mut rejoin = self.rejoins.swap_remove(number);
             rejoin.acceptor.join(rejoin.epoch);
+            // What it has copied it has as if it had been asked to accept it.
+            for (key, row) in &rejoin.acceptor.rows {
+                let Some((ballot, state)) = &row.accepted else { continue };
+                self.note(usize::from(*key), rejoin.node, *ballot, state);
+            }
             self.nodes[rejoin.node] = Some(rejoin.acceptor);
             self.seen.rejoined += 1;
         }
@@ -357,15 +402,23 @@ impl World {
     }
 
     /// Whether the answer is one that a single register could have given.
-    fn check(&mut self, client: usize, goal: Goal, known: History, history: History, outcome: Outcome) {
+    fn check(
+        &mut self,
+        client: usize,
+        key: usize,
+        goal: Goal,
+        known: History,
+        history: History,
+        outcome: Outcome,
+    ) {
         let number = history.last().copied();
         let seed = self.seed;
         let told = match outcome {
-            Outcome::Found(record) => Some((record.version.0, self.history_of(&record))),
+            Outcome::Found(record) => Some((record.version.0, self.history_of(key, &record))),
             Outcome::Conflict(record) => {
                 self.seen.conflicts += 1;
                 self.never.extend(number);
-                Some((record.version.0, self.history_of(&record)))
+                Some((record.version.0, self.history_of(key, &record)))
             }
             Outcome::Committed(version) => {
                 self.seen.committed += 1;
@@ -389,43 +442,51 @@ impl World {
             }
             Outcome::NotCollected | Outcome::Unsettled => None,
         };
-        self.clients[client].last = told.clone();
+        self.clients[client].last[key] = told.clone();
         let Some((version, history)) = told else { return };
+        let register = &mut self.registers[key];
         assert!(history.starts_with(&known), "seed {seed}: {history:?} was told after {known:?}");
-        let (short, long) = if history.len() < self.longest.len() {
-            (&history, &self.longest)
+        let (short, long) = if history.len() < register.longest.len() {
+            (&history, &register.longest)
         } else {
-            (&self.longest, &history)
+            (&register.longest, &history)
         };
         assert!(long.starts_with(short), "seed {seed}: both {short:?} and {long:?} were told");
         let undone = history.iter().find(|write| self.never.contains(write));
         assert!(undone.is_none(), "seed {seed}: write {undone:?} was said not to be applied: {history:?}");
-        if let Some((earlier, before)) = self.versions.range(..version).next_back() {
+        if let Some((earlier, before)) = register.versions.range(..version).next_back() {
             assert!(
                 before.len() <= history.len(),
                 "seed {seed}: version {earlier} has {before:?}, {version} has {history:?}"
             );
         }
-        if let Some((later, after)) = self.versions.range(version + 1..).next() {
+        if let Some((later, after)) = register.versions.range(version + 1..).next() {
             assert!(
                 history.len() <= after.len(),
                 "seed {seed}: version {version} has {history:?}, {later} has {after:?}"
             );
         }
-        let same = self.versions.entry(version).or_insert_with(|| history.clone());
+        let same = register.versions.entry(version).or_insert_with(|| history.clone());
         assert_eq!(*same, history, "seed {seed}: two states of version {version}");
-        if history.len() > self.longest.len() {
-            self.longest = history;
+        if history.len() > register.longest.len() {
+            register.longest = history;
         }
     }
 
-    fn history_of(&self, record: &Record) -> History {
+    fn history_of(&self, key: usize, record: &Record) -> History {
         match &record.content {
             Content::Present(value) => {
                 value.chunks(8).map(|part| u64::from_be_bytes(part.try_into().unwrap())).collect()
             }
-            Content::Absent { floor: 0 } => History::new(),
-            Content::Absent { floor } => self.deletions[floor].clone(),
+            Content::Absent { floor } => {
+                let chosen = self.registers[key].chosen.range(..=record.version.0).next_back();
+                let Some((_, number)) = chosen else { return History::new() };
+                let (history, deletes) = &self.writes[*number as usize];
+                let seed = self.seed;
+                assert!(deletes, "seed {seed}: absent, after {number} was written: {record:?}");
+                assert!(floor >= number, "seed {seed}: floor {floor} after a deletion with {number}");
+                history.clone()
+            }
         }
     }
 }
