@@ -176,7 +176,7 @@ impl<'a> Proposer<'a> {
                 if version == *expected && ballot.epoch == epoch =>
             {
                 self.ballot = ballot;
-                let state = State { version, floor, writes, value: None };
+                let state = State { version, floor, writes, value: None, copied: false };
                 self.propose(&state)
             }
             (Some(Hint::Promised { ballot: Ballot { round, .. }, .. } | Hint::Busy(round)), _) => {
@@ -330,7 +330,8 @@ impl<'a> Proposer<'a> {
         };
         let accepted = || found().filter_map(|(row, _)| row?.accepted.as_ref());
         if let Some((greatest, state)) = accepted().max_by_key(|(ballot, _)| *ballot) {
-            let agreeing = accepted().filter(|(ballot, _)| ballot == greatest).count();
+            let votes = accepted().filter(|(ballot, state)| ballot == greatest && !state.copied);
+            let agreeing = votes.count();
             if agreeing >= self.majority() {
                 let record = state.record();
                 return self.found(record);
@@ -445,7 +446,7 @@ impl<'a> Proposer<'a> {
                     Change::Put(value) => (base.floor, Some(value.clone())),
                     Change::Delete { floor } => (base.floor.max(*floor), None),
                 };
-                State { version, floor, writes: base.writes_with(version, *tag), value }
+                State { version, floor, writes: base.writes_with(version, *tag), value, copied: false }
             }
             Goal::Read | Goal::Finish | Goal::Settle | Goal::Collect => base.clone(),
         };
@@ -475,17 +476,19 @@ impl Base {
         let floor = promises.iter().map(|(_, floors)| floors.floor).max().unwrap_or_default();
         match greatest {
             Some((ballot, state)) => {
-                let agreeing = accepted().filter(|(other, _)| other == ballot).count();
-                let mut base = Base { state: state.clone(), least: state.version, agreeing };
-                if state.value.is_none() {
-                    base.state.version = state.version.max(highest);
-                    base.state.floor = state.floor.max(floor);
+                let agreeing = accepted().filter(|(other, state)| other == ballot && !state.copied).count();
+                let state = State { copied: false, ..state.clone() };
+                let mut base = Base { least: state.version, state, agreeing };
+                if base.state.value.is_none() {
+                    base.state.version = base.state.version.max(highest);
+                    base.state.floor = base.state.floor.max(floor);
                 }
                 base
             }
             None => {
                 let least = promises.iter().map(|(_, floors)| floors.version).min().unwrap_or_default();
-                let state = State { version: highest, floor, writes: SmallVec::new(), value: None };
+                let state =
+                    State { version: highest, floor, writes: SmallVec::new(), value: None, copied: false };
                 Base { state, least, agreeing: 0 }
             }
         }

@@ -28,11 +28,16 @@ pub(super) struct State {
     pub(super) writes: SmallVec<[(u64, Tag); WRITES_MAX]>,
     /// None: a tombstone.
     pub(super) value: Option<Bytes>,
+    /// Whether the node has it from another, and was not asked to accept it: then it knows of it, but has not voted for
+    /// it. In an earlier life it may have promised not to.
+    pub(super) copied: bool,
 }
 
 /// The bytes of a state before its writes: version, floor, kind, number of writes.
 const HEAD_BYTES: usize = 2 * NUMBER_BYTES + 2;
 const WRITE_BYTES: usize = 3 * NUMBER_BYTES;
+/// The bit of the kind that says that it is a copy.
+const COPIED: u8 = 2;
 
 impl State {
     /// As a record of the store.
@@ -60,7 +65,7 @@ impl State {
         let mut bytes = BytesMut::with_capacity(HEAD_BYTES + self.writes.len() * WRITE_BYTES + value.len());
         bytes.put_u64(self.version);
         bytes.put_u64(self.floor);
-        bytes.put_u8(u8::from(self.value.is_some()));
+        bytes.put_u8(u8::from(self.value.is_some()) | if self.copied { COPIED } else { 0 });
         bytes.put_u8(self.writes.len() as u8);
         for (version, tag) in &self.writes {
             bytes.put_u64(*version);
@@ -82,12 +87,12 @@ impl State {
         }
         let mut write = || (bytes.get_u64(), Tag { handle: bytes.get_u64(), number: bytes.get_u64() });
         let writes = (0..count).map(|_| write()).collect();
-        let value = match kind {
+        let value = match kind & !COPIED {
             0 => None,
             1 => Some(bytes),
             _ => return None,
         };
-        Some(State { version, floor, writes, value })
+        Some(State { version, floor, writes, value, copied: kind & COPIED != 0 })
     }
 }
 

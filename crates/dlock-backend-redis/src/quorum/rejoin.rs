@@ -9,7 +9,11 @@
 //!    counts on a promise of the node's earlier life can't be accepted by a majority any more.
 //! 2. All that they have is copied. Whatever was chosen before is with at least one of them, even if the node's own
 //!    earlier acceptance was needed for that: a majority less one, and a majority, of the others have one in common.
-//!    The rows come before the floors: a register that is collected meanwhile has left its floors by then.
+//!    The rows come before the floors: a register that is collected meanwhile has left its floors by then. What is
+//!    copied is known, and is not a vote: the node may have promised, in its earlier life, not to accept it. If copies
+//!    counted where a majority has to agree, they could make a choice of what had already lost. Rows that were only
+//!    promised are copied, too: a read by a majority without rows relies on that nothing is under way, and one of
+//!    those who know of it may have been the node itself.
 //! 3. The node becomes a member, in that epoch, under a new token.
 //!
 //! An epoch is used in ballots only once a majority has joined it (see [`Council::join`]), so that any that the node

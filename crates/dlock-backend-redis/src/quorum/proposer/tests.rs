@@ -380,11 +380,6 @@ impl World {
         } else {
             let mut rejoin = self.rejoins.swap_remove(number);
             rejoin.acceptor.join(rejoin.epoch);
-            // What it has copied it has as if it had been asked to accept it.
-            for (key, row) in &rejoin.acceptor.rows {
-                let Some((ballot, state)) = &row.accepted else { continue };
-                self.note(usize::from(*key), rejoin.node, *ballot, state);
-            }
             self.nodes[rejoin.node] = Some(rejoin.acceptor);
             self.seen.rejoined += 1;
         }

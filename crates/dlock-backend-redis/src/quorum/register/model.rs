@@ -74,10 +74,12 @@ impl Acceptor {
     /// What a node that lost everything takes from another.
     pub(in crate::quorum) fn merge(&mut self, other: &Acceptor) {
         for (key, row) in &other.rows {
-            let Some((ballot, _)) = &row.accepted else { continue };
-            let known = self.rows.get(key).and_then(|row| row.accepted.as_ref());
-            if known.is_none_or(|(known, _)| known < ballot) {
-                self.rows.insert(*key, Row { promised: *ballot, accepted: row.accepted.clone() });
+            let ballot = |row: &Row| row.accepted.as_ref().map(|(ballot, _)| *ballot);
+            if self.rows.get(key).is_none_or(|own| ballot(own) < ballot(row)) {
+                let copied =
+                    |(ballot, state): &(Ballot, State)| (*ballot, State { copied: true, ..state.clone() });
+                let accepted = row.accepted.as_ref().map(copied);
+                self.rows.insert(*key, Row { promised: ballot(row).unwrap_or(row.promised), accepted });
             }
         }
         self.floors = Floors {

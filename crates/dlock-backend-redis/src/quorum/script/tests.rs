@@ -100,7 +100,13 @@ fn operation(random: &mut StdRng) -> Op {
             let value = random.random_bool(0.5).then(|| Bytes::from(vec![0xff; random.random_range(0..3)]));
             let tag = Tag { handle: 1, number: random.random() };
             let writes = (0..random.random_range(0..4)).map(|version| (version, tag)).collect();
-            let state = State { version: random.random_range(0..300), floor: random.random(), writes, value };
+            let state = State {
+                version: random.random_range(0..300),
+                floor: random.random(),
+                writes,
+                value,
+                copied: false,
+            };
             Op::Accept { ballot, next, state }
         }
         6 => Op::Retire { ballot },

@@ -7,7 +7,7 @@
 --       for A the ballot that is promised next, and the state
 --
 -- A row is the ballot promised (24 bytes), the ballot accepted (24, zero if none), and the state: version, floor (8 each),
--- whether it has a value (1), and more that is of no interest here. Floors are version, floor and round (8 each).
+-- its kind (1: odd if there is a value), and more that is of no interest here. Floors are version, floor and round (8 each).
 -- Everything is big-endian: Lua's numbers have 53 bits, and bytes compare as the numbers do.
 --
 -- Answers the number of the node's changes, then of each operation: {row, floors}; {accepted part of the row, floors};
@@ -20,7 +20,6 @@ end
 local byte, sub = string.byte, string.sub
 local NUMBER, BALLOT, KIND = 8, 24, 65
 local ZERO = string.rep('\0', BALLOT)
-local ABSENT = '\0'
 local epoch = redis.call('GET', KEYS[2])
 local announced_max = tonumber(ARGV[3])
 local events = {}
@@ -48,7 +47,7 @@ local function max(a, b)
 end
 
 local function is_present(row)
-  return row and #row >= KIND and sub(row, KIND, KIND) ~= ABSENT
+  return row and #row >= KIND and byte(row, KIND) % 2 == 1
 end
 
 -- Why the operation can't take part in the ballot; nil if it can.
