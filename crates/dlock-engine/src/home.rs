@@ -95,7 +95,7 @@ impl Home {
 
     /// What a commit for this attachment must find unchanged.
     pub(crate) fn guard(&self) -> SessionGuard {
-        SessionGuard { session: self.id, version: self.version }
+        SessionGuard { session: self.id, version: self.version, moved: self.epoch() > Epoch(1) }
     }
 
     pub(crate) fn key(&self, lock: LockId) -> LockKey {

@@ -54,10 +54,13 @@ pub(super) struct Flight<T> {
     pub(super) kind: FlightKind,
     pub(super) expected: u64,
     pub(super) resends: u32,
+    /// It was sent, and nobody knows what became of it.
+    pub(super) may_arrive: bool,
+    /// Whether there is anything to write.
+    pub(super) writes: bool,
     change: Change,
     guards: SmallVec<[SessionGuard; 2]>,
     done: Vec<Done<T>>,
-    writes: bool,
 }
 
 impl<T> Flight<T> {
@@ -72,10 +75,11 @@ impl<T> Flight<T> {
             kind: FlightKind::Commands,
             expected,
             resends: 0,
+            may_arrive: false,
+            writes: false,
             change: Change::Put(Bytes::new()),
             guards: SmallVec::new(),
             done: Vec::with_capacity(commands.len()),
-            writes: false,
         };
         for pending in commands {
             flight.apply(pending, resource, rules);
@@ -89,10 +93,11 @@ impl<T> Flight<T> {
             kind: FlightKind::Collection,
             expected,
             resends: 0,
+            may_arrive: false,
+            writes: true,
             change: Change::Delete { floor: last_token.get() },
             guards: SmallVec::new(),
             done: Vec::new(),
-            writes: true,
         }
     }
 
@@ -104,8 +109,8 @@ impl<T> Flight<T> {
         let applied = resource.apply(&pending.command, rules.generation);
         let revoked = applied.outcome == Outcome::Released;
         let outcome = after_retry(&pending, applied.outcome);
-        // Without guards, a late commit of the session's former home might still bring the lock: make it fail.
-        let touch = !rules.guards && is_not_found(&outcome) && ends_a_lock(&pending.command);
+        // Without guards, a late commit of the session's former home might still change this: make it fail.
+        let touch = !rules.guards && may_be_undone(&pending, &outcome);
         self.writes |= applied.changed || touch;
         if let Some(guard) = pending.guard
             && !self.guards.contains(&guard)
@@ -114,11 +119,6 @@ impl<T> Flight<T> {
         }
         let vanished = if revoked { vanished } else { SmallVec::new() };
         self.done.push(Done { pending, outcome, promoted: applied.promoted, vanished });
-    }
-
-    /// Whether there is anything to write.
-    pub(super) fn writes(&self) -> bool {
-        self.writes
     }
 
     /// Whether the answers hold though nothing is written.
@@ -177,8 +177,16 @@ fn after_retry<T>(pending: &Pending<T>, outcome: Outcome) -> Outcome {
     }
 }
 
-fn ends_a_lock(command: &Command) -> bool {
-    matches!(command, Command::Release { .. } | Command::Cancel { .. })
+/// Whether the command's sender takes from the outcome that it has no such lock, or does not get the mode, while a
+/// commit that was sent for it before may say otherwise.
+fn may_be_undone<T>(pending: &Pending<T>, outcome: &Outcome) -> bool {
+    let moved = pending.guard.is_some_and(|guard| guard.moved);
+    match &pending.command {
+        Command::Release { .. } => is_not_found(outcome),
+        Command::Cancel { .. } => moved || is_not_found(outcome),
+        Command::Acquire(_) | Command::Convert(_) => moved && matches!(outcome, Outcome::Refused(_)),
+        Command::Revoke { .. } | Command::Purge { .. } | Command::Query { .. } => false,
+    }
 }
 
 /// The lock's key with those of its re-entrant siblings.

@@ -22,9 +22,14 @@
 //! one that had taken effect after all is answered as it was.
 //!
 //! **Stores that this server does not own alone.** What leaves the record unchanged (a refusal, a retry's answer)
-//! is answered only from a record read, or committed, after the command had come. Where the store can't guard a
-//! commit by the session's record, a "not found" to a release or cancellation writes as well, so that a late commit
-//! from the session's former home fails.
+//! is answered only from a record read, or committed, after the command had come.
+//!
+//! **Late commits.** What is answered may not be undone by a commit that was sent before and arrives later. So an
+//! answer writes, though it changes nothing, and with that makes a commit fail that expects the same version:
+//!
+//! - while the record has the version that a commit of this server expected whose outcome is still unknown;
+//! - where the store can't guard a commit by the session's record, if the command's sender takes from the answer that
+//!   it has no such lock, or not the mode: a commit from the session's former home may still be under way, verified.
 
 mod flight;
 #[cfg(test)]
@@ -63,6 +68,8 @@ pub struct SessionGuard {
     pub session: SessionId,
     /// The version of its record.
     pub version: u64,
+    /// The session had another attachment before: what its former home has under way may still arrive.
+    pub moved: bool,
 }
 
 /// A record as read from the store.
@@ -209,6 +216,9 @@ pub struct Coordinator<T> {
     base: Option<Box<Resource>>,
     /// Locks that a commit of unknown outcome may have granted, and that nobody was told of.
     untold: Vec<LockKey>,
+    /// The version that a commit of unknown outcome expected, after it was given up: while the record has it, the
+    /// commit may still arrive.
+    doubted: Option<u64>,
     /// The modes that were wanted in the queue when [`Action::Contention`] was last considered.
     wanted: ModeSet,
 }
@@ -220,6 +230,7 @@ impl<T> Default for Coordinator<T> {
             pending: Vec::new(),
             base: None,
             untold: Vec::new(),
+            doubted: None,
             wanted: ModeSet::EMPTY,
         }
     }
@@ -251,7 +262,8 @@ impl<T> Coordinator<T> {
 
     /// Whether no command is under way and nothing is being read or written: it can be dropped without loss.
     pub fn is_quiet(&self) -> bool {
-        self.pending.is_empty() && matches!(self.state, State::Unknown | State::Settled { .. })
+        let under_way = !matches!(self.state, State::Unknown | State::Settled { .. });
+        self.pending.is_empty() && !under_way && self.doubted.is_none()
     }
 
     /// Takes a command. `guard` is the sender's session record, for commands that a session sends.
@@ -292,7 +304,7 @@ impl<T> Coordinator<T> {
 
     /// What became of [`Action::Commit`].
     pub fn committed(&mut self, result: CommitResult, rules: &Rules, out: &mut Vec<Action<T>>) {
-        let State::Committing { resource, flight } = std::mem::replace(&mut self.state, State::Unknown)
+        let State::Committing { resource, mut flight } = std::mem::replace(&mut self.state, State::Unknown)
         else {
             debug_assert!(false, "a commit's result without a commit");
             return;
@@ -307,11 +319,13 @@ impl<T> Coordinator<T> {
                 }
             }
             CommitResult::SessionRefused(guard) => {
+                self.doubt(&flight);
                 self.take_back(*flight, false);
                 self.refuse(guard, out);
                 self.load(out);
             }
             CommitResult::Ambiguous { .. } => {
+                flight.may_arrive = true;
                 self.state = State::Resolving { resource, flight };
                 out.push(Action::Load);
             }
@@ -413,7 +427,8 @@ impl<T> Coordinator<T> {
         }
         let commands = self.take_pending();
         let mut flight = Flight::of(commands, version, &mut resource, rules);
-        if flight.writes() {
+        flight.writes |= self.doubted == Some(version);
+        if flight.writes {
             flight.change_to(resource.encode());
             out.push(Action::Commit(flight.commit()));
             self.state = State::Committing { resource, flight: Box::new(flight) };
@@ -453,6 +468,7 @@ impl<T> Coordinator<T> {
         out: &mut Vec<Action<T>>,
     ) {
         if flight.kind == FlightKind::Collection {
+            self.doubted = None;
             self.base = None;
             self.state = State::Unknown;
             return;
@@ -517,6 +533,7 @@ impl<T> Coordinator<T> {
     }
 
     fn settle(&mut self, version: u64, resource: Box<Resource>, out: &mut Vec<Action<T>>) {
+        self.doubted = self.doubted.filter(|doubted| *doubted == version);
         let wanted = resource.queued_modes();
         if wanted != self.wanted {
             self.wanted = wanted;
@@ -564,12 +581,20 @@ impl<T> Coordinator<T> {
     /// Nothing is known any more of the record, and the flight's commands can't be carried out.
     fn give_up(&mut self, flight: Flight<T>, reason: String, out: &mut Vec<Action<T>>) {
         self.state = State::Unknown;
+        self.doubt(&flight);
         self.untold.extend(flight.promoted());
         for pending in flight.into_pending(true) {
             out.push(Action::Fail {
                 ticket: pending.ticket,
                 failure: Failure::Unavailable { reason: reason.clone() },
             });
+        }
+    }
+
+    /// A flight ends here of which a commit may still arrive.
+    fn doubt(&mut self, flight: &Flight<T>) {
+        if flight.may_arrive {
+            self.doubted = Some(flight.expected);
         }
     }
 

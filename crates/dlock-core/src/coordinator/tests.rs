@@ -1,7 +1,7 @@
 //! The coordinator against a store that the test plays by hand.
 
 use super::*;
-use crate::resource::{Acquire, Patience, ValueUpdate};
+use crate::resource::{Acquire, Convert, Patience, ValueUpdate};
 use crate::{LockId, Mode, SessionId};
 
 const ALONE: Rules = Rules { generation: 0, guards: true, exclusive: true };
@@ -26,7 +26,11 @@ fn release(key: LockKey) -> Command {
 }
 
 fn guard(session: u128) -> Option<SessionGuard> {
-    Some(SessionGuard { session: SessionId(session), version: 1 })
+    Some(SessionGuard { session: SessionId(session), version: 1, moved: false })
+}
+
+fn moved(session: u128) -> Option<SessionGuard> {
+    Some(SessionGuard { session: SessionId(session), version: 2, moved: true })
 }
 
 /// One server's coordinator, with what it asked for.
@@ -353,6 +357,64 @@ fn an_outcome_that_stays_unknown_is_unavailable_and_the_retry_has_one_effect() {
     server.submit("a again", acquire(key(1, 1)), guard(1));
     server.serve(&mut store);
     assert_eq!(server.told(), ["a again: granted EX token 1"]);
+}
+
+#[test]
+fn what_is_answered_is_not_undone_by_a_commit_that_was_given_up() {
+    for rules in [ALONE, SHARED, UNGUARDED] {
+        let (mut server, mut store) = (Server::new(rules), Store::empty());
+        server.submit("a", acquire(key(1, 1)), guard(1));
+        server.take_load();
+        server.loaded(store.read());
+        let late = server.take_commit();
+        server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+        server.take_load();
+        server.coordinator.loaded(Err("down".into()), &rules, &mut server.actions);
+        assert_eq!(server.told(), ["a: unavailable"]);
+        assert!(!server.coordinator.is_quiet(), "what is known of the late commit must not be forgotten");
+        server.submit("r", release(key(1, 1)), guard(1));
+        server.serve(&mut store);
+        assert_eq!(server.told(), ["r: refused NotFound"]);
+        assert_eq!(store.commit(&late), CommitResult::Conflict { current: None });
+        let version = store.version;
+        server.submit("q", Command::Query { key: key(1, 1) }, guard(1));
+        server.serve(&mut store);
+        assert!(server.coordinator.is_quiet() && store.version == version, "it can't arrive any more");
+    }
+}
+
+#[test]
+fn what_a_session_that_has_moved_is_refused_is_not_granted_by_its_former_home() {
+    let mut store = Store::empty();
+    let (mut former, mut home) = (Server::new(UNGUARDED), Server::new(UNGUARDED));
+    former.submit("a", acquire(key(1, 1)), guard(1));
+    former.serve(&mut store);
+    // While it reads, a release and a try gather.
+    former.coordinator.recheck(&mut former.actions);
+    former.take_load();
+    former.submit("r", release(key(1, 1)), guard(1));
+    former.submit("t", acquire_with(key(2, 1), Mode::Exclusive, Patience::Try), guard(2));
+    former.loaded(store.read());
+    let late = former.take_commit(); // the sessions are verified, and now the second one moves
+    home.submit("t again", acquire_with(key(2, 1), Mode::Exclusive, Patience::Try), moved(2));
+    home.serve(&mut store);
+    assert_eq!(home.told(), ["t again: refused WouldBlock"]);
+    assert_eq!(store.commit(&late), CommitResult::Conflict { current: None });
+}
+
+#[test]
+fn a_cancellation_that_has_moved_keeps_its_former_homes_conversion_from_coming() {
+    let mut store = Store::empty();
+    let (mut former, mut home) = (Server::new(UNGUARDED), Server::new(UNGUARDED));
+    former.submit("a", acquire(key(1, 1)), guard(1));
+    former.serve(&mut store);
+    let (mode, patience, value) = (Mode::ProtectedRead, Patience::Wait, ValueUpdate::Keep);
+    former.submit("c", Command::Convert(Convert { key: key(1, 1), mode, patience, value }), guard(1));
+    let late = former.take_commit();
+    home.submit("x", Command::Cancel { key: key(1, 1) }, moved(1));
+    home.serve(&mut store);
+    assert_eq!(home.told(), ["x: granted EX token 1"]);
+    assert_eq!(store.commit(&late), CommitResult::Conflict { current: None });
 }
 
 #[test]
