@@ -40,7 +40,7 @@ pub(crate) struct ShardInner {
     pub(crate) slots: HashMap<ResourceId, Slot>,
     /// Resources that nobody used when they were listed, oldest first.
     pub(crate) unused: VecDeque<ResourceId>,
-    /// Resources with somebody in their queue.
+    /// Resources that rechecks look at: somebody is in their queue, or a commit that was given up may still arrive.
     pub(crate) contended: HashSet<ResourceId>,
 }
 
@@ -87,8 +87,9 @@ impl ShardInner {
     /// After a step: drops what is empty, lists what nobody uses, and notes whether somebody waits.
     pub(crate) fn tidy(&mut self, resource: &ResourceId) {
         let Some(slot) = self.slots.get_mut(resource) else { return };
-        let contended = slot.coordinator.latest().is_some_and(|resource| !resource.queued_modes().is_empty());
-        if contended {
+        let waited_for =
+            slot.coordinator.latest().is_some_and(|resource| !resource.queued_modes().is_empty());
+        if waited_for || slot.coordinator.is_in_doubt() {
             if !self.contended.contains(resource) {
                 self.contended.insert(resource.clone());
             }

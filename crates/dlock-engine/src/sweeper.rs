@@ -75,7 +75,7 @@ impl Shared {
         contended.sort_unstable(); // the set's own order is another one in each process
         for resource in contended {
             let foreign = self.look_at_waiters(&resource);
-            if !self.capabilities.exclusive {
+            if !self.capabilities.exclusive || self.is_in_doubt(&resource) {
                 self.feed(vec![(resource.clone(), Input::Recheck)]);
             }
             let ended = self.find_ended(foreign).await;
@@ -83,6 +83,10 @@ impl Shared {
                 self.feed(vec![(resource, purge(ended))]);
             }
         }
+    }
+
+    fn is_in_doubt(&self, resource: &ResourceId) -> bool {
+        self.shards.of(resource).slots.get(resource).is_some_and(|slot| slot.coordinator.is_in_doubt())
     }
 
     /// Tells waiters their places; returns the sessions on the resource that are not at home here.

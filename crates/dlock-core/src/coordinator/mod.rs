@@ -356,7 +356,7 @@ impl<T> Coordinator<T> {
 
     /// Looks at the store though nothing was heard: a lost wake-up then costs latency, never liveness.
     pub fn recheck(&mut self, out: &mut Vec<Action<T>>) {
-        let unknown = matches!(self.state, State::Unknown) && self.owes_news();
+        let unknown = matches!(self.state, State::Unknown) && (self.owes_news() || self.is_in_doubt());
         if unknown || matches!(self.state, State::Settled { .. }) {
             self.load(out);
         }
@@ -366,6 +366,11 @@ impl<T> Coordinator<T> {
     /// nothing is known of it, but those who wait still do.
     fn owes_news(&self) -> bool {
         self.base.is_some() || !self.untold.is_empty()
+    }
+
+    /// Whether a commit that was given up may still arrive: a recheck sees to it that it can't.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubted.is_some()
     }
 
     /// Drops the waiting commands that were sent under this guard: its session has moved or ended.
@@ -410,7 +415,8 @@ impl<T> Coordinator<T> {
 
     /// Starts what can be started: a read where the record is unknown, a commit where it is known.
     fn advance(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
-        if self.pending.is_empty() {
+        let doubted = matches!(self.state, State::Settled { version, .. } if self.doubted == Some(version));
+        if self.pending.is_empty() && !doubted {
             return;
         }
         match std::mem::replace(&mut self.state, State::Unknown) {

@@ -384,6 +384,24 @@ fn what_is_answered_is_not_undone_by_a_commit_that_was_given_up() {
 }
 
 #[test]
+fn a_commit_that_was_given_up_is_kept_from_arriving_though_nobody_asks_again() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    server.submit("a", acquire(key(1, 1)), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    let late = server.take_commit();
+    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    server.take_load();
+    server.coordinator.loaded(Err("down".into()), &SHARED, &mut server.actions);
+    assert_eq!(server.told(), ["a: unavailable"]);
+    assert!(server.coordinator.is_in_doubt());
+    server.coordinator.recheck(&mut server.actions);
+    server.serve(&mut store);
+    assert!(!server.coordinator.is_in_doubt() && server.coordinator.is_quiet());
+    assert_eq!(store.commit(&late), CommitResult::Conflict { current: None });
+}
+
+#[test]
 fn what_a_session_that_has_moved_is_refused_is_not_granted_by_its_former_home() {
     let mut store = Store::empty();
     let (mut former, mut home) = (Server::new(UNGUARDED), Server::new(UNGUARDED));
