@@ -38,6 +38,8 @@ macro_rules! fault_suite {
 const CLIENTS: usize = 9;
 const RESOURCES: usize = 4;
 const TTL: Duration = Duration::from_secs(10);
+/// Longer than the nodes of any store take to agree on a new leader: NATS waits for four to nine seconds.
+const LONG_TTL: Duration = Duration::from_secs(30);
 /// So many grants show that all is well again.
 const MANY: usize = 100;
 /// Far longer than the protocol takes to get over anything.
@@ -110,7 +112,7 @@ pub async fn a_rolling_restart_loses_no_lock(backend: Backend) {
 /// SIGKILL of the store, and a new start on what it had written.
 pub async fn a_killed_store_comes_back(backend: Backend) {
     let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
+    let load = Load::start(&deployment, CLIENTS, RESOURCES, LONG_TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     deployment.store.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;
