@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 /// A running program, whose output goes to a file.
 #[derive(Debug)]
@@ -73,9 +74,23 @@ impl Program {
         self.end_with(Signal::TERM);
     }
 
-    /// SIGSTOP: it stands still until [`Program::resume`].
+    /// SIGSTOP: it stands still, every thread of it, until [`Program::resume`].
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
+        while self.runs_on() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether a thread has not stopped. A signal takes a moment to reach them all.
+    fn runs_on(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else { return false };
+        let runs = |status: String| {
+            status.lines().any(|line| {
+                line.strip_prefix("State:").is_some_and(|state| !state.trim_start().starts_with(['T', 'Z']))
+            })
+        };
+        threads.flatten().any(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(runs))
     }
 
     /// SIGCONT.
