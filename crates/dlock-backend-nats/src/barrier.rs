@@ -81,10 +81,17 @@ impl Shared {
             StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
             other => other,
         };
+        let before = self.copy.applied();
         let sent =
             self.connected.context.publish_with_headers(self.subject.clone(), HeaderMap::new(), Bytes::new());
         let acknowledged =
             sent.await.map_err(|error| unavailable(&error))?.await.map_err(|error| unavailable(&error))?;
+        self.copy.acknowledge(acknowledged.sequence, before);
+        if acknowledged.sequence <= before {
+            return Err(StoreError::Unavailable {
+                reason: "the bucket was made anew or restored, and is read again".to_owned(),
+            });
+        }
         let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(acknowledged.sequence)).await;
         reached.map_err(|_| StoreError::Unavailable {
             reason: "what was written is not delivered in time".to_owned(),

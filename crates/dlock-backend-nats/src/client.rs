@@ -86,7 +86,10 @@ impl Connected {
                 // Another server may have been quicker.
                 Err(error) => match self.context.get_stream(&self.stream).await {
                     Ok(stream) => stream.cached_info().config.clone(),
-                    Err(_) => return Err(bucket(error.to_string())),
+                    Err(_) => {
+                        let way_out = "does NATS run with JetStream (--jetstream), also for this account?";
+                        return Err(bucket(format!("{error}; {way_out}")));
+                    }
                 },
             },
         };

@@ -5,8 +5,9 @@ use dlock_store::{Content, Key, Page, Record, StoreError, Version, WatchEvent};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 /// How many changes a watch may be behind before it has to resynchronise.
 const BEHIND_MAX: usize = 8192;
@@ -62,13 +63,22 @@ pub(crate) struct SharedCopy {
     copy: Mutex<Copy>,
     /// The sequence up to which it is complete; 0 while it is being rebuilt.
     applied: watch::Sender<u64>,
+    /// The greatest sequence that was acknowledged: it has to come.
+    acknowledged: AtomicU64,
+    went_back: Notify,
     changes: broadcast::Sender<WatchEvent>,
 }
 
 impl Default for SharedCopy {
     fn default() -> Self {
         let (applied, changes) = (watch::Sender::new(0), broadcast::Sender::new(BEHIND_MAX));
-        SharedCopy { copy: Mutex::default(), applied, changes }
+        SharedCopy {
+            copy: Mutex::default(),
+            applied,
+            acknowledged: AtomicU64::new(0),
+            went_back: Notify::new(),
+            changes,
+        }
     }
 }
 
@@ -88,6 +98,30 @@ impl SharedCopy {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as this.
         let _ = applied.wait_for(|applied| *applied >= sequence).await;
+    }
+
+    /// A publication was acknowledged with this sequence; when it was sent, the copy was complete up to `before`.
+    pub(crate) fn acknowledge(&self, sequence: u64, before: u64) {
+        self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
+        if sequence <= before {
+            self.went_back.notify_one();
+        }
+    }
+
+    /// Returns when an acknowledgement has shown that the bucket is not the one that was copied: it was made anew, or
+    /// restored.
+    pub(crate) async fn went_back(&self) {
+        self.went_back.notified().await;
+    }
+
+    /// What was acknowledged beyond the bucket's last sequence is not waited for: the bucket lost it.
+    pub(crate) fn begin(&self, last: u64) {
+        self.acknowledged.fetch_min(last, Ordering::Relaxed);
+    }
+
+    /// Whether something was acknowledged that comes after this sequence.
+    pub(crate) fn owes(&self, sequence: u64) -> bool {
+        self.acknowledged.load(Ordering::Relaxed) > sequence
     }
 
     pub(crate) fn applied(&self) -> u64 {

@@ -4,9 +4,10 @@ use crate::client::Connected;
 use crate::copy::SharedCopy;
 use crate::envelope::{Envelope, Marker};
 use crate::subject::Meaning;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::push::OrderedConfig;
+use async_nats::datetime::DateTime;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::message::Message;
+use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,66 +15,118 @@ use std::time::Duration;
 /// How long to wait before a consumer that broke is made anew.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// The consumer says so often that it is there; after twice this it counts as lost.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// So does it after so much silence, if something was acknowledged that has not come.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// The server forgets a consumer that nobody has listened to for so long.
+const INACTIVE_MAX: Duration = Duration::from_secs(30);
+
 /// Follows until the task is aborted.
 pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
-    let mut incarnation = None;
+    let mut place = None;
     loop {
-        if let Err(error) = follow(&connected, &copy, &mut incarnation).await {
-            tracing::debug!(%error, "the bucket can't be followed and is tried anew");
+        tokio::select! {
+            broken = follow(&connected, &copy, &mut place) => {
+                if let Err(error) = broken {
+                    tracing::debug!(%error, "the bucket can't be followed and is tried anew");
+                }
+            }
+            () = copy.went_back() => {
+                tracing::warn!("the bucket was made anew or restored, and is read again");
+                place = None;
+            }
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-/// Follows until something breaks. `incarnation` tells one bucket from another of the same name.
+/// Where the copy is in the bucket: by the last message that it has.
+#[derive(Clone, Copy)]
+struct Place {
+    sequence: u64,
+    published: DateTime,
+}
+
+impl Place {
+    /// Whether the bucket still has the message: if so, it is the one that was copied, and did not go back in time. If
+    /// the message was replaced meanwhile, nobody knows.
+    async fn is_in(&self, stream: &Stream) -> bool {
+        let found = stream.get_raw_message(self.sequence).await;
+        found.is_ok_and(|message| message.time == self.published)
+    }
+}
+
+/// Follows until something breaks, from where it was before if that is certain.
 async fn follow(
     connected: &Connected,
     copy: &SharedCopy,
-    incarnation: &mut Option<String>,
+    place: &mut Option<Place>,
 ) -> Result<(), async_nats::Error> {
     let stream = connected.context.get_stream(&connected.stream).await?;
-    let info = stream.cached_info();
-    let found = info.created.to_string();
-    let applied = copy.applied();
-    let again = incarnation.as_ref() == Some(&found) && info.state.last_sequence >= applied && applied > 0;
-    if !again {
-        copy.clear();
+    let last = stream.cached_info().state.last_sequence;
+    let mut complete = false;
+    if let Some(known) = place {
+        complete = known.is_in(&stream).await;
     }
-    *incarnation = Some(found);
-    let deliver_policy = if again {
-        DeliverPolicy::ByStartSequence { start_sequence: applied + 1 }
-    } else {
-        if connected.keeps_history() { DeliverPolicy::All } else { DeliverPolicy::LastPerSubject }
+    if !complete {
+        copy.clear();
+        *place = None;
+    }
+    copy.begin(last);
+    let mut seen = place.map_or(0, |place| place.sequence);
+    let deliver_policy = match place {
+        Some(place) => DeliverPolicy::ByStartSequence { start_sequence: place.sequence + 1 },
+        None if connected.keeps_history() => DeliverPolicy::All,
+        None => DeliverPolicy::LastPerSubject,
     };
-    let config = OrderedConfig {
+    // As the crate's ordered consumer, but for one thing: that goes on by itself after a connection was lost, though the
+    // bucket may not be the same any more.
+    let config = push::Config {
         deliver_subject: connected.client.new_inbox(),
         filter_subject: connected.subjects.all(),
         deliver_policy,
-        ..OrderedConfig::default()
+        ack_policy: AckPolicy::None,
+        max_deliver: 1,
+        flow_control: true,
+        idle_heartbeat: HEARTBEAT,
+        inactive_threshold: INACTIVE_MAX,
+        num_replicas: 1,
+        memory_storage: true,
+        ..push::Config::default()
     };
-    let last = info.state.last_sequence;
     let consumer = stream.create_consumer(config).await?;
     let mut nothing_pending = consumer.cached_info().num_pending == 0;
     let mut messages = consumer.messages().await?;
-    // While it is rebuilt, the copy is complete up to nothing.
-    let mut complete = again;
+    let mut delivered = 0;
     loop {
         if nothing_pending && !complete {
             complete = true;
             copy.caught_up(last);
             copy.resynchronise();
         }
-        let Some(message) = messages.next().await else { return Ok(()) };
-        let message = message?;
-        let (sequence, pending) = {
-            let info = message.info()?;
-            (info.stream_sequence, info.pending)
+        let Ok(message) = tokio::time::timeout(SILENCE_MAX, messages.next()).await else {
+            if copy.owes(seen) {
+                return Err("what was acknowledged does not come".into());
+            }
+            continue;
         };
+        let Some(message) = message.transpose()? else { return Ok(()) };
+        let (number, sequence, published, pending) = {
+            let info = message.info()?;
+            (info.consumer_sequence, info.stream_sequence, info.published, info.pending)
+        };
+        delivered += 1;
+        if number != delivered {
+            return Err("a message was lost on its way".into());
+        }
+        seen = sequence;
         take(connected, copy, sequence, &message);
         // The messages that were there may have been replaced meanwhile: then later ones come.
         nothing_pending |= pending == 0 || sequence >= last;
         if complete || nothing_pending {
             copy.caught_up(sequence);
+            *place = Some(Place { sequence, published });
         }
     }
 }

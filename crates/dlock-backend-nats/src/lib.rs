@@ -4,8 +4,8 @@
 //! sequence, and its version is the message's sequence.
 //!
 //! *Reads.* JetStream has no linearizable read: a leader that was deposed a moment ago still answers from its own copy.
-//! So each handle follows the bucket with an ordered consumer, which delivers only what was agreed upon, in order, and
-//! keeps a copy. A read publishes a *barrier*, and answers from the copy once the barrier has come back through the
+//! So each handle follows the bucket with a consumer, which delivers only what was agreed upon, in order, and keeps a
+//! copy. A read publishes a *barrier*, and answers from the copy once the barrier has come back through the
 //! consumer: all that was acknowledged before it has come by then. One barrier serves all reads that wait for it.
 //!
 //! *Absences.* A deletion is a message too, with a floor. Deletions that are an hour old are collected: a *marker* names
@@ -118,9 +118,9 @@ impl NatsStore {
         };
         let nonce = self.shared.connected.nonce();
         let message = Envelope { nonce, predecessor: replaced.sequence, floor, content };
-        let delivered = self.shared.copy.expect(nonce);
+        let (before, delivered) = (self.shared.copy.applied(), self.shared.copy.expect(nonce));
         match self.shared.connected.publish(&write.key, replaced.last, &message).await {
-            Ok(acknowledgement) => Ok(Some(Sent { nonce, acknowledgement, delivered })),
+            Ok(acknowledgement) => Ok(Some(Sent { nonce, before, acknowledgement, delivered })),
             Err(error) => {
                 self.shared.copy.give_up(nonce);
                 Err(error)
@@ -131,12 +131,15 @@ impl NatsStore {
     /// An acknowledgement is not enough: servers before 2.10.25 acknowledge two writes that expect the same last
     /// sequence when they come at once to a bucket of several replicas. Which of them counts is seen when it is delivered.
     async fn verdict(&self, sent: Option<Sent>) -> Result<Verdict, StoreError> {
-        let Some(Sent { nonce, acknowledgement, delivered }) = sent else {
+        let Some(Sent { nonce, before, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
         };
-        if let Err(error) = acknowledgement.await {
-            self.shared.copy.give_up(nonce);
-            return error::refusal(&error);
+        match acknowledgement.await {
+            Ok(acknowledged) => self.shared.copy.acknowledge(acknowledged.sequence, before),
+            Err(error) => {
+                self.shared.copy.give_up(nonce);
+                return error::refusal(&error);
+            }
         }
         match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
             Ok(Ok(Delivered { sequence, accepted: true })) => {
@@ -154,6 +157,8 @@ impl NatsStore {
 /// A publication under way.
 struct Sent {
     nonce: u64,
+    /// The sequence up to which the copy was complete when it was sent.
+    before: u64,
     acknowledgement: PublishAckFuture,
     delivered: oneshot::Receiver<Delivered>,
 }

@@ -3,6 +3,7 @@
 use crate::http::get;
 use crate::{Port, Process};
 use std::ffi::OsString;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// One NATS node with JetStream in a directory of its own.
@@ -17,6 +18,7 @@ struct Node {
     port: Port,
     monitoring: Port,
     directory: TempDir,
+    jetstream: bool,
     options: Vec<String>,
 }
 
@@ -28,7 +30,15 @@ impl NatsServer {
 
     /// Starts a node with these options besides those that say where it is.
     pub fn start_with(options: &[&str]) -> NatsServer {
-        let node = Node::new(options.iter().map(|option| (*option).to_owned()).collect());
+        NatsServer::launch(Node::new(options.iter().map(|option| (*option).to_owned()).collect()))
+    }
+
+    /// Starts a node that keeps nothing.
+    pub fn start_without_jetstream() -> NatsServer {
+        NatsServer::launch(Node { jetstream: false, ..Node::new(Vec::new()) })
+    }
+
+    fn launch(node: Node) -> NatsServer {
         let mut process = node.launch();
         process.wait_for_port(node.port.number());
         NatsServer { process, node }
@@ -42,6 +52,11 @@ impl NatsServer {
     /// As `nats://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address())
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.node.directory.path()
     }
 
     /// The process: to pause, resume and kill.
@@ -145,7 +160,7 @@ impl NatsCluster {
 impl Node {
     fn new(options: Vec<String>) -> Node {
         let directory = tempfile::tempdir().unwrap();
-        Node { port: Port::reserve(), monitoring: Port::reserve(), directory, options }
+        Node { port: Port::reserve(), monitoring: Port::reserve(), directory, jetstream: true, options }
     }
 
     fn launch(&self) -> Process {
@@ -156,10 +171,12 @@ impl Node {
             self.port.number().to_string().into(),
             "--http_port".into(),
             self.monitoring.number().to_string().into(),
-            "--jetstream".into(),
             "--store_dir".into(),
             self.directory.path().into(),
         ];
+        if self.jetstream {
+            arguments.push("--jetstream".into());
+        }
         arguments.extend(self.options.iter().map(OsString::from));
         Process::start("nats-server", &arguments, &self.directory.path().join("log"))
     }

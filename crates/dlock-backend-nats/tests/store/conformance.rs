@@ -1,5 +1,4 @@
-//! The store contract, against a real NATS server.
-#![allow(clippy::unwrap_used)]
+//! The contract's own suite.
 
 use dlock_backend_nats::{NatsConfig, NatsStore, StorageConfig};
 use dlock_store::Store;

@@ -1,0 +1,136 @@
+//! What is said of writes that did not go as they should.
+
+use super::*;
+use dlock_backend_nats::StorageConfig;
+use dlock_test_stores::NatsServer;
+use std::path::Path;
+use std::process::Command;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_to_a_server_that_stands_still_is_ambiguous_and_can_be_sent_again() {
+    let mut nats = NatsServer::start();
+    let store = connect(&nats.url()).await;
+    let version = put_at_last(&store, "a", "before").await;
+    nats.process().pause();
+    let unknown = commit(&store, put("a", version, "after")).await;
+    assert!(matches!(unknown, Err(StoreError::Ambiguous { .. })), "{unknown:?}");
+    store.get(&key("a")).await.unwrap_err();
+    assert_eq!(store.health().await[0].code, "UNREACHABLE");
+    nats.process().resume();
+    // It may have been in the server's hands, and be carried out now or not. Sent again, it is carried out once.
+    let sending = async {
+        loop {
+            match commit(&store, put("a", version, "after")).await {
+                Ok(verdict) => return verdict,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let again = tokio::time::timeout(LOST_AFTER, sending).await.unwrap();
+    let found = get_at_last(&store, "a").await;
+    assert_eq!(found.value().unwrap(), "after");
+    match again {
+        Verdict::Committed { version } => assert_eq!(found.version, version),
+        Verdict::Conflict { current } => assert!(current.is_none_or(|current| current == found)),
+        Verdict::GuardFailed { .. } => panic!("there is no guard"),
+    }
+    assert_eq!(store.health().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_after_a_kill_and_versions_go_on_growing() {
+    let mut nats = NatsServer::start();
+    let store = connect(&nats.url()).await;
+    let mut watch = watch(&store).await;
+    let before = put_at_last(&store, "a", "one").await;
+    let delete = Write { change: Change::Delete { floor: 9 }, ..put("a", before, "") };
+    let Ok(Verdict::Committed { version: absence }) = commit(&store, delete).await else {
+        panic!("not deleted")
+    };
+    nats.restart();
+    let found = get_at_last(&store, "a").await;
+    assert_eq!(found, Record { version: absence, content: Content::Absent { floor: 9 } });
+    let version = put_at_last(&store, "a", "two").await;
+    assert!(version > absence);
+    told(&mut watch, "a", version).await;
+}
+
+/// The engine tells a store that went back in time by this: nothing may be made up of what was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_in_memory_is_empty_after_a_restart_and_whoever_watches_is_told() {
+    let mut nats = NatsServer::start();
+    let config = NatsConfig { storage: StorageConfig::Memory, ..config(&nats.url()) };
+    let store = NatsStore::connect(&config).await.unwrap();
+    assert!(store.info().caveats.iter().any(|caveat| caveat.contains("jetstream.storage")));
+    let mut watch = watch(&store).await;
+    let version = put_at_last(&store, "a", "value").await;
+    told(&mut watch, "a", version).await;
+    nats.restart();
+    // Nobody made the bucket anew: that is for a person, or for a server that starts.
+    store.get(&key("a")).await.unwrap_err();
+    let anew = NatsStore::connect(&config).await.unwrap();
+    assert_eq!(get_at_last(&anew, "a").await.value(), None);
+    assert_eq!(get_at_last(&store, "a").await.value(), None);
+    let resync = async { while watch.next().await.unwrap() != WatchEvent::Resync {} };
+    tokio::time::timeout(LOST_AFTER, resync).await.expect("a watch has to say that it missed something");
+    put_at_last(&store, "a", "again").await;
+}
+
+/// The last messages are gone, and others have their sequences before the first handle looks again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_was_restored_from_a_copy_is_read_again() {
+    let mut nats = NatsServer::start();
+    let (one, two) = (connect(&nats.url()).await, connect(&nats.url()).await);
+    put_at_last(&one, "kept", "value").await;
+    let files = nats.directory().join("jetstream");
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("jetstream");
+    nats.process().kill();
+    copy_files(&files, &copied);
+    nats.restart();
+    for name in ["lost", "lost too", "also lost"] {
+        put_at_last(&one, name, "value").await;
+        assert_eq!(get_at_last(&two, name).await.value().unwrap(), "value");
+    }
+    nats.process().kill();
+    std::fs::remove_dir_all(&files).unwrap();
+    copy_files(&copied, &files);
+    nats.restart();
+    for number in 0..20 {
+        put_at_last(&two, &format!("new {number}"), "value").await;
+    }
+    let listed = async |store: &NatsStore| {
+        get_at_last(store, "kept").await; // it answers again
+        store.list("", None, 100).await.unwrap().records
+    };
+    let (by_one, by_two) = (listed(&one).await, listed(&two).await);
+    assert_eq!(by_one, by_two);
+    assert_eq!(by_one.len(), 21);
+    for name in ["lost", "lost too", "also lost"] {
+        assert_eq!(one.get(&key(name)).await.unwrap().value(), None);
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
+    let nats = NatsServer::start();
+    let store = connect(&nats.url()).await;
+    let large = put("large", absent(&store, "large").await, vec![0; 2 << 20]);
+    let (a, b) = (absent(&store, "a").await, absent(&store, "b").await);
+    let verdicts = store.commit(vec![put("a", a, "small"), large, put("b", b, "small")]).await;
+    assert!(matches!(verdicts[0], Ok(Verdict::Committed { .. })), "{verdicts:?}");
+    assert!(
+        matches!(&verdicts[1], Err(StoreError::Full { reason }) if reason.contains("max_payload")),
+        "{verdicts:?}"
+    );
+    assert!(matches!(verdicts[2], Ok(Verdict::Committed { .. })), "{verdicts:?}");
+}
+
+async fn absent(store: &NatsStore, name: &str) -> Version {
+    store.get(&key(name)).await.unwrap().version
+}
