@@ -1,5 +1,6 @@
 //! Where etcd is, and how to use it.
 
+use dlock_store::config::{Secret, duration};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ pub struct EtcdConfig {
     /// The user, where etcd asks for one.
     pub user: Option<String>,
     /// The user's password.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// A file that has the password, on its first line.
     pub password_file: Option<PathBuf>,
     /// What all of dlock's keys begin with; `dlock/` by default. Services that share a cluster need different ones.
@@ -33,11 +34,11 @@ pub struct EtcdConfig {
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// The certificate authorities that sign the servers' certificates.
-    pub ca: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// This client's certificate.
-    pub cert: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
     /// The key of this client's certificate.
-    pub key: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
     /// The name in the servers' certificates, if it is not the endpoints' host.
     pub server_name: Option<String>,
 }
@@ -73,17 +74,6 @@ pub enum CompactionMode {
     Off,
 }
 
-/// A password, which no log shows.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(pub String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
-
 impl EtcdConfig {
     pub(crate) fn prefix(&self) -> &str {
         self.prefix.as_deref().unwrap_or("dlock/")
@@ -92,12 +82,4 @@ impl EtcdConfig {
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = humantime::parse_duration(&text);
-    let error =
-        |_| serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"));
-    parsed.map(Some).map_err(error)
 }

@@ -35,7 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-pub use config::{CompactionConfig, CompactionMode, EtcdConfig, Password, TlsConfig};
+pub use config::{CompactionConfig, CompactionMode, EtcdConfig, TlsConfig};
+pub use dlock_store::config::Secret;
 pub use error::OpenError;
 
 /// A handle onto an etcd cluster. Clones share its connections.

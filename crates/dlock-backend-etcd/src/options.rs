@@ -73,7 +73,7 @@ fn credentials(config: &EtcdConfig) -> Result<Option<(String, String)>, OpenErro
             let way_out = "there is a password as well: keep one of the two";
             return wrong("password_file", &path.display().to_string(), way_out);
         }
-        (Some(password), None) => Some(password.0.clone()),
+        (Some(password), None) => Some(password.expose().to_owned()),
         (None, Some(path)) => {
             let text = read("password_file", path)?;
             let text = String::from_utf8_lossy(&text);
@@ -91,13 +91,13 @@ fn credentials(config: &EtcdConfig) -> Result<Option<(String, String)>, OpenErro
 
 fn tls_options(tls: &TlsConfig) -> Result<TlsOptions, OpenError> {
     let mut options = TlsOptions::new();
-    options = match &tls.ca {
-        Some(ca) => options.ca_certificate(Certificate::from_pem(read_pem("tls.ca", ca)?)),
+    options = match &tls.ca_file {
+        Some(ca) => options.ca_certificate(Certificate::from_pem(read_pem("tls.ca_file", ca)?)),
         None => options.with_enabled_roots(),
     };
-    match (&tls.cert, &tls.key) {
+    match (&tls.cert_file, &tls.key_file) {
         (Some(cert), Some(key)) => {
-            let (cert, key) = (read_pem("tls.cert", cert)?, read_pem("tls.key", key)?);
+            let (cert, key) = (read_pem("tls.cert_file", cert)?, read_pem("tls.key_file", key)?);
             options = options.identity(Identity::from_pem(cert, key));
         }
         (None, None) => {}
@@ -105,7 +105,8 @@ fn tls_options(tls: &TlsConfig) -> Result<TlsOptions, OpenError> {
             return Err(OpenError::Setting {
                 field: "tls",
                 value: path.display().to_string(),
-                way_out: "a client's certificate and its key go together: give both cert and key".to_owned(),
+                way_out: "a client's certificate and its key go together: give both cert_file and key_file"
+                    .to_owned(),
             });
         }
     }
@@ -135,7 +136,7 @@ fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Password;
+    use crate::Secret;
 
     fn field_and_value(config: &EtcdConfig) -> (&'static str, String) {
         match options(config) {
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn a_user_and_a_password_go_together() {
         let user = || Some("dlock".to_owned());
-        let password = || Some(Password("secret".to_owned()));
+        let password = || Some(Secret::from("secret"));
         let ok = EtcdConfig { user: user(), password: password(), ..at(&["etcd:2379"]) };
         options(&ok).unwrap();
         assert_eq!(field_and_value(&EtcdConfig { password: None, ..ok.clone() }).0, "user");
@@ -179,9 +180,9 @@ mod tests {
     #[test]
     fn certificates_are_pem_and_have_their_keys() {
         let with = |tls| EtcdConfig { tls: Some(tls), ..at(&["etcd:2379"]) };
-        let alone = TlsConfig { cert: Some("cert.pem".into()), ..TlsConfig::default() };
+        let alone = TlsConfig { cert_file: Some("cert.pem".into()), ..TlsConfig::default() };
         assert_eq!(field_and_value(&with(alone)).0, "tls");
-        let not_pem = TlsConfig { ca: Some("Cargo.toml".into()), ..TlsConfig::default() };
-        assert_eq!(field_and_value(&with(not_pem)), ("tls.ca", "Cargo.toml".to_owned()));
+        let not_pem = TlsConfig { ca_file: Some("Cargo.toml".into()), ..TlsConfig::default() };
+        assert_eq!(field_and_value(&with(not_pem)), ("tls.ca_file", "Cargo.toml".to_owned()));
     }
 }

@@ -241,23 +241,24 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, OpenError> {
     } else if let Some(user) = &config.user {
         options = options.user_and_password(user.clone(), password(config)?);
     } else if let Some(token) = &config.token {
-        options = options.token(token.0.clone());
+        options = options.token(token.expose().to_owned());
     }
     if let Some(tls) = &config.tls {
         options = options.require_tls(true);
-        if let Some(ca) = &tls.ca {
-            read("tls.ca", ca)?;
+        if let Some(ca) = &tls.ca_file {
+            read("tls.ca_file", ca)?;
             options = options.add_root_certificates(ca.clone());
         }
-        match (&tls.cert, &tls.key) {
+        match (&tls.cert_file, &tls.key_file) {
             (Some(cert), Some(key)) => {
-                read("tls.cert", cert)?;
-                read("tls.key", key)?;
+                read("tls.cert_file", cert)?;
+                read("tls.key_file", key)?;
                 options = options.add_client_certificate(cert.clone(), key.clone());
             }
             (None, None) => {}
             (Some(path), None) | (None, Some(path)) => {
-                let way_out = "a client's certificate and its key go together: give both cert and key";
+                let way_out =
+                    "a client's certificate and its key go together: give both cert_file and key_file";
                 return Err(setting("tls", &path.display().to_string(), way_out));
             }
         }
@@ -267,7 +268,7 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, OpenError> {
 
 fn password(config: &NatsConfig) -> Result<String, OpenError> {
     match (&config.password, &config.password_file) {
-        (Some(password), None) => Ok(password.0.clone()),
+        (Some(password), None) => Ok(password.expose().to_owned()),
         (None, Some(path)) => Ok(first_line(&read("password_file", path)?)),
         (None, None) | (Some(_), Some(_)) => {
             let user = config.user.as_deref().unwrap_or_default();

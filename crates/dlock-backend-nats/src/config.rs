@@ -1,5 +1,6 @@
 //! Where NATS is, and how to use it.
 
+use dlock_store::config::{Secret, duration};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,11 +28,11 @@ pub struct NatsConfig {
     /// The user, with a password.
     pub user: Option<String>,
     /// The user's password.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// A file that has the password, on its first line.
     pub password_file: Option<PathBuf>,
     /// A token, where NATS asks for one.
-    pub token: Option<Password>,
+    pub token: Option<Secret>,
     /// TLS; `tls://` endpoints use the system's certificate authorities if this is not given.
     pub tls: Option<TlsConfig>,
     /// How long to wait for a connection, and for the bucket to be read: `5s` by default.
@@ -55,22 +56,11 @@ pub enum StorageConfig {
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// The certificate authorities that sign the servers' certificates.
-    pub ca: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// This client's certificate.
-    pub cert: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
     /// The key of this client's certificate.
-    pub key: Option<PathBuf>,
-}
-
-/// A password, which no log shows.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(pub String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(..)")
-    }
+    pub key_file: Option<PathBuf>,
 }
 
 impl NatsConfig {
@@ -90,12 +80,4 @@ impl NatsConfig {
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = humantime::parse_duration(&text);
-    let error =
-        |_| serde::de::Error::custom(format!("{text:?} is no duration; write one as 500ms, 3s or 2m"));
-    parsed.map(Some).map_err(error)
 }

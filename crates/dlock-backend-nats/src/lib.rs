@@ -46,7 +46,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-pub use config::{NatsConfig, Password, StorageConfig, TlsConfig};
+pub use config::{NatsConfig, StorageConfig, TlsConfig};
+pub use dlock_store::config::Secret;
 pub use error::OpenError;
 
 /// How long to wait before a read that failed is tried again at the start.

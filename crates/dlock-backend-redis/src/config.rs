@@ -1,5 +1,6 @@
 //! The settings: raw as they are written in a file, then parsed into what can't be wrong.
 
+use dlock_store::config::Secret;
 use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -70,30 +71,6 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// PEM file of the client's own key.
     pub key_file: Option<PathBuf>,
-}
-
-/// Text that is never printed.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Secret {
-        Secret(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"…\"")
-    }
 }
 
 /// A setting can't be taken as it is.

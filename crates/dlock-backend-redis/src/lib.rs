@@ -63,9 +63,10 @@ mod topology;
 mod watch;
 
 pub use config::{
-    DEFAULT_PREFIX, DEFAULT_TIMEOUT, PREFIX_BYTES_MAX, RedisConfig, Secret, SentinelConfig, SettingError,
-    Settings, TlsConfig,
+    DEFAULT_PREFIX, DEFAULT_TIMEOUT, PREFIX_BYTES_MAX, RedisConfig, SentinelConfig, SettingError, Settings,
+    TlsConfig,
 };
+pub use dlock_store::config::Secret;
 pub use error::OpenError;
 pub use quorum::QuorumStore;
 pub use store::{RedisStore, VALUE_BYTES_MAX};

@@ -23,6 +23,8 @@
 //!    or by [`WatchEvent::Resync`].
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;

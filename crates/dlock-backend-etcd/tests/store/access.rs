@@ -1,7 +1,7 @@
 //! Users, passwords and certificates.
 
 use super::*;
-use dlock_backend_etcd::{OpenError, Password, TlsConfig};
+use dlock_backend_etcd::{OpenError, Secret, TlsConfig};
 use dlock_store::{Scope, WatchEvent};
 use dlock_test_stores::{Authority, EtcdServer, EtcdTls};
 use etcd_client::{Client, Permission, PermissionType};
@@ -24,7 +24,7 @@ async fn with_users(etcd: &EtcdServer) {
 }
 
 fn as_user(etcd: &EtcdServer, user: &str, password: &str) -> EtcdConfig {
-    let password = Some(Password(password.to_owned()));
+    let password = Some(Secret::from(password));
     EtcdConfig { user: Some(user.to_owned()), password, ..config(&[etcd.endpoint()]) }
 }
 
@@ -100,9 +100,9 @@ async fn certificates_are_checked_on_both_sides() {
     };
     let (cert, key) = authority.certificate("dlock");
     let right = TlsConfig {
-        ca: file("ca.pem", authority.pem()),
-        cert: file("cert.pem", &cert),
-        key: file("key.pem", &key),
+        ca_file: file("ca.pem", authority.pem()),
+        cert_file: file("cert.pem", &cert),
+        key_file: file("key.pem", &key),
         server_name: Some("etcd.example.net".to_owned()),
     };
     let with = |tls: TlsConfig| EtcdConfig {
@@ -118,10 +118,10 @@ async fn certificates_are_checked_on_both_sides() {
         Err(OpenError::Unreachable { why }) => why,
         other => panic!("{other:?}"),
     };
-    let foreign = TlsConfig { ca: file("other.pem", other.pem()), ..right.clone() };
+    let foreign = TlsConfig { ca_file: file("other.pem", other.pem()), ..right.clone() };
     let why = unreachable(foreign).await;
     assert!(why.contains("UnknownIssuer") || why.contains("BadSignature"), "{why}");
     let why = unreachable(TlsConfig { server_name: None, ..right.clone() }).await;
     assert!(why.contains("not valid for name"), "{why}");
-    unreachable(TlsConfig { cert: None, key: None, ..right }).await;
+    unreachable(TlsConfig { cert_file: None, key_file: None, ..right }).await;
 }

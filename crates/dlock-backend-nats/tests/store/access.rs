@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::users::operated;
-use dlock_backend_nats::{Password, TlsConfig};
+use dlock_backend_nats::{Secret, TlsConfig};
 use dlock_test_stores::{Authority, NatsServer};
 use nkeys::KeyPair;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ async fn refusal(config: &NatsConfig) -> String {
 async fn a_user_is_known_by_the_password_also_of_a_file_and_after_a_restart() {
     let mut nats = NatsServer::start_with(&["--user", "dlock", "--pass", "secret"]);
     let (files, right) = (Files::new(), NatsConfig { user: Some("dlock".to_owned()), ..config(&nats.url()) });
-    let with = |password: &str| NatsConfig { password: Some(Password(password.to_owned())), ..right.clone() };
+    let with = |password: &str| NatsConfig { password: Some(Secret::from(password)), ..right.clone() };
     works(&with("secret")).await;
     let file = files.with("password", "secret\n");
     let store = NatsStore::connect(&NatsConfig { password_file: Some(file), ..right.clone() }).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_user_is_known_by_the_password_also_of_a_file_and_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_lets_in() {
     let nats = NatsServer::start_with(&["--auth", "a-token"]);
-    let with = |token: &str| NatsConfig { token: Some(Password(token.to_owned())), ..config(&nats.url()) };
+    let with = |token: &str| NatsConfig { token: Some(Secret::from(token)), ..config(&nats.url()) };
     works(&with("a-token")).await;
     let error = refusal(&with("another")).await;
     assert!(error.to_lowercase().contains("authorization violation"), "{error}");
@@ -114,9 +114,9 @@ async fn certificates_are_checked_on_both_sides() {
     ]);
     let (cert, key) = authority.certificate("dlock");
     let right = TlsConfig {
-        ca: Some(ca),
-        cert: Some(files.with("client.pem", &cert)),
-        key: Some(files.with("client.key", &key)),
+        ca_file: Some(ca),
+        cert_file: Some(files.with("client.pem", &cert)),
+        key_file: Some(files.with("client.key", &key)),
     };
     let with = |tls: TlsConfig| NatsConfig {
         tls: Some(tls),
@@ -124,10 +124,10 @@ async fn certificates_are_checked_on_both_sides() {
         ..config(&nats.url())
     };
     works(&NatsConfig { connect_timeout: None, ..with(right.clone()) }).await;
-    let foreign = TlsConfig { ca: Some(files.with("other.pem", other.pem())), ..right.clone() };
+    let foreign = TlsConfig { ca_file: Some(files.with("other.pem", other.pem())), ..right.clone() };
     let error = refusal(&with(foreign)).await;
     assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
-    refusal(&with(TlsConfig { cert: None, key: None, ..right.clone() })).await;
-    let error = refusal(&with(TlsConfig { key: None, ..right })).await;
-    assert!(error.contains("jetstream.tls") && error.contains("give both cert and key"), "{error}");
+    refusal(&with(TlsConfig { cert_file: None, key_file: None, ..right.clone() })).await;
+    let error = refusal(&with(TlsConfig { key_file: None, ..right })).await;
+    assert!(error.contains("jetstream.tls") && error.contains("give both cert_file and key_file"), "{error}");
 }

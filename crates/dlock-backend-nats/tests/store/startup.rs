@@ -31,7 +31,7 @@ async fn settings_that_can_not_be_are_named() {
     assert!(refusal(&nobody).await.contains("jetstream.endpoint"));
     let both = wrong(|config| {
         config.user = Some("dlock".to_owned());
-        config.token = Some(dlock_backend_nats::Password("secret".to_owned()));
+        config.token = Some(dlock_backend_nats::Secret::from("secret"));
     });
     assert!(refusal(&both).await.contains("keep one of them"));
     let alone = wrong(|config| config.user = Some("dlock".to_owned()));
