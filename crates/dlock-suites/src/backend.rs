@@ -239,7 +239,12 @@ impl StoreServer for HurtSentinels {
         self.hurt(|node| node.process().kill());
     }
 
+    /// Once it is replaced. If it came back before, a replica that was not told yet would follow it: its writes would
+    /// count, and be lost, which no setting of Redis prevents.
     fn restart(&mut self) {
+        if let Some(hurt) = &self.hurt {
+            self.store.wait_for_failover(hurt);
+        }
         self.heal(RedisServer::restart);
     }
 

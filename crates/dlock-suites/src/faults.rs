@@ -39,7 +39,7 @@ const CLIENTS: usize = 9;
 const RESOURCES: usize = 4;
 const TTL: Duration = Duration::from_secs(10);
 /// Longer than the nodes of any store take to agree on a new leader: NATS waits for four to nine seconds.
-const LONG_TTL: Duration = Duration::from_secs(30);
+const LONG_TTL: Duration = Duration::from_secs(20);
 /// So many grants show that all is well again.
 const MANY: usize = 100;
 /// Far longer than the protocol takes to get over anything.

@@ -62,6 +62,25 @@ impl RedisSentinels {
         self.nodes.iter_mut().find(|node| node.address() == address).unwrap()
     }
 
+    /// Waits until another node than this one is the master for all sentinels, and for the node that is left.
+    pub fn wait_for_failover(&self, from: &str) {
+        let named = |sentinel: &Sentinel| sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
+        wait_until("agreed on another master", || {
+            let named: Vec<String> =
+                self.sentinels.iter().map(|sentinel| named(sentinel).replace('\n', ":")).collect();
+            let [first, others @ ..] = &named[..] else { return false };
+            let follows = |node: &RedisServer| {
+                let port = first.rsplit_once(':').map_or("", |(_, port)| port);
+                let state = node.command(&["INFO", "replication"]);
+                state.contains(&format!("master_port:{port}\r\n")) && state.contains("master_link_status:up")
+            };
+            let left = |node: &&RedisServer| ![from, first.as_str()].contains(&node.address().as_str());
+            first != from
+                && others.iter().all(|other| other == first)
+                && self.nodes.iter().filter(left).all(follows)
+        });
+    }
+
     /// All nodes.
     pub fn nodes(&mut self) -> &mut [RedisServer] {
         &mut self.nodes
