@@ -3,18 +3,24 @@
 use crate::stores::{self, Backend, Source};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use xshell::{Shell, cmd};
+use std::num::NonZero;
+use xshell::{PushEnv, Shell, cmd};
 
-/// Builds the programs that the end-to-end tests start, gets the stores, and runs every test of the workspace, or only
+/// Most of a test's time is spent waiting: for leases to run out, for nodes to elect each other.
+const THREADS_MIN: usize = 6;
+
+/// Gets the stores, builds the programs that the end-to-end tests start, and runs every test of the workspace, or only
 /// the suites of some backends.
 pub(crate) fn run(sh: &Shell, backends: &[Backend], arguments: &[String]) -> Result<()> {
     let wanted = if backends.is_empty() { Backend::value_variants() } else { backends };
     let source = stores::provide(sh, wanted)?;
-    build_programs(sh)?;
     let features = features(source);
+    let _threads = test_threads(sh);
     let tested = if backends.is_empty() {
+        // This builds the programs, too: their packages have tests that start them.
         cmd!(sh, "cargo test --locked --workspace {features...} -- {arguments...}").run()
     } else {
+        build_programs(sh)?;
         let packages = backends.iter().flat_map(|backend| ["--package", backend.package()]);
         let suites =
             backends.iter().flat_map(|backend| backend.suites()).flat_map(|suite| ["--test", *suite]);
@@ -36,6 +42,14 @@ pub(crate) fn conformance(sh: &Shell, write: bool) -> Result<()> {
     let ran = cmd!(sh, "cargo run --locked --package dlock-suites {features...} -- {write...}").run();
     stores::clean_up(sh, source)?;
     ran.context("a backend lacks a behaviour")
+}
+
+/// How many tests run at a time, unless the user says so.
+fn test_threads(sh: &Shell) -> PushEnv<'_> {
+    const NAME: &str = "RUST_TEST_THREADS";
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = std::env::var(NAME).unwrap_or_else(|_| cores.max(THREADS_MIN).to_string());
+    sh.push_env(NAME, threads)
 }
 
 fn build_programs(sh: &Shell) -> Result<()> {
