@@ -2,7 +2,7 @@
 
 use dlock_client::Timestamp;
 use dlock_core::{LockId, Mode, SessionId, Token};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// A lock that a client counted on, on the one clock of the test's process.
@@ -55,20 +55,50 @@ pub fn check(history: &[Held]) -> Vec<Violation> {
 fn check_resource(mut locks: Vec<&Held>) -> Vec<Violation> {
     locks.sort_by_key(|held| held.from);
     let mut violations = Vec::new();
-    for (index, later) in locks.iter().enumerate() {
-        let conflicts = |earlier: &&&Held| earlier.lock != later.lock && !earlier.mode.compatible(later.mode);
-        for earlier in locks[..index].iter().filter(conflicts) {
-            let rule = if earlier.until > later.from {
-                "held at the same time"
-            } else if earlier.token >= later.token {
-                "a token that did not grow"
-            } else {
-                continue;
-            };
-            violations.push(Violation { rule, earlier: (*earlier).clone(), later: (*later).clone() });
+    let mut held_now: Vec<&Held> = Vec::new();
+    let mut ended = Ended::default();
+    for later in locks {
+        held_now.retain(|earlier| {
+            let goes_on = earlier.until > later.from;
+            if !goes_on {
+                ended.add(earlier);
+            }
+            goes_on
+        });
+        let conflicts = |earlier: &&Held| earlier.lock != later.lock && !earlier.mode.compatible(later.mode);
+        let mut report = |rule, earlier: &Held| {
+            violations.push(Violation { rule, earlier: earlier.clone(), later: later.clone() });
+        };
+        for earlier in held_now.iter().copied().filter(conflicts) {
+            report("held at the same time", earlier);
         }
+        for earlier in ended.greatest().filter(conflicts).filter(|earlier| earlier.token >= later.token) {
+            report("a token that did not grow", earlier);
+        }
+        held_now.push(later);
     }
     violations
+}
+
+/// Of the locks that have ended, the two with the greatest tokens in each mode: one of them is another lock than the
+/// one that is looked at.
+#[derive(Default)]
+struct Ended<'a>(HashMap<Mode, Vec<&'a Held>>);
+
+impl<'a> Ended<'a> {
+    fn add(&mut self, held: &'a Held) {
+        let greatest = self.0.entry(held.mode).or_default();
+        greatest.retain(|other| other.lock != held.lock || other.token > held.token);
+        if greatest.iter().all(|other| other.lock != held.lock) {
+            greatest.push(held);
+        }
+        greatest.sort_by_key(|held| std::cmp::Reverse(held.token));
+        greatest.truncate(2);
+    }
+
+    fn greatest(&self) -> impl Iterator<Item = &'a Held> {
+        self.0.values().flatten().copied()
+    }
 }
 
 #[cfg(test)]
@@ -105,5 +135,25 @@ mod tests {
             let history = [held(Mode::Exclusive, 2, 0, 10), held(Mode::Exclusive, token, 10, 20)];
             assert_eq!(check(&history)[0].rule, "a token that did not grow");
         }
+    }
+
+    #[test]
+    fn what_lies_long_back_still_counts() {
+        let between = (0..50).map(|at| held(Mode::ProtectedRead, 10 + at, 20 + at, 21 + at));
+        let mut history = vec![held(Mode::ProtectedRead, 100, 0, 10)];
+        history.extend(between);
+        history.push(held(Mode::Exclusive, 70, 90, 95));
+        let found = check(&history);
+        assert_eq!((found.len(), found[0].earlier.token.get()), (1, 100));
+    }
+
+    #[test]
+    fn a_lock_that_is_converted_does_not_hide_another() {
+        let mut converted = held(Mode::ProtectedRead, 5, 0, 10);
+        let mut later = held(Mode::Exclusive, 5, 30, 40);
+        (converted.lock, later.lock) = ((SessionId(1), LockId(7)), (SessionId(1), LockId(7)));
+        assert_eq!(check(&[converted.clone(), later.clone()]), []);
+        let other = held(Mode::ProtectedRead, 5, 12, 20);
+        assert_eq!(check(&[converted, other.clone(), later])[0].earlier, other);
     }
 }
