@@ -65,11 +65,16 @@ impl EtcdStore {
         let endpoints = Arc::new(Endpoints::new(config)?);
         let deadline = Instant::now() + config.connect_timeout();
         // Both may be started at the same time: etcd gets the whole connect timeout to come up and find its leader.
+        let mut not_serving = None;
         let status = loop {
             match find(&endpoints, &layout, deadline).await {
-                Err(OpenError::Unreachable { .. } | OpenError::NotServing { .. })
-                    if Instant::now() + RETRY < deadline =>
-                {
+                Err(error @ (OpenError::Unreachable { .. } | OpenError::NotServing { .. })) => {
+                    let serves_not = matches!(error, OpenError::NotServing { .. });
+                    if Instant::now() + RETRY >= deadline {
+                        // That a member answered tells more than that its last answer came too late.
+                        return Err(if serves_not { error } else { not_serving.unwrap_or(error) });
+                    }
+                    not_serving = serves_not.then_some(error).or(not_serving);
                     sleep(RETRY).await;
                 }
                 found => break found?,

@@ -56,8 +56,8 @@ async fn a_user_with_rights_to_the_prefix_can_do_all_that_dlock_does() {
             }
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(30), told).await.unwrap() > version);
-    let event = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap();
+    assert!(tokio::time::timeout(LOST_AFTER, told).await.unwrap() > version);
+    let event = tokio::time::timeout(LOST_AFTER, watch.next()).await.unwrap().unwrap();
     assert!(matches!(event, WatchEvent::Changed { .. }), "{event:?}");
     assert_eq!(store.health().await, []);
 }

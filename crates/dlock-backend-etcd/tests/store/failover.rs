@@ -65,7 +65,7 @@ async fn without_a_majority_nothing_is_written_and_it_is_said() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), no_leader).await.unwrap();
+    tokio::time::timeout(LOST_AFTER, no_leader).await.unwrap();
     let refused = commit(&store, put("a", version, "after")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
 }

@@ -10,7 +10,11 @@ mod startup;
 mod watches;
 
 use dlock_backend_etcd::{EtcdConfig, EtcdStore};
-use dlock_store::{Change, Guard, Key, Record, Store, StoreError, Verdict, Version, Write};
+use dlock_store::{Change, Content, Guard, Key, Record, Store, StoreError, Verdict, Version, Write};
+use std::time::Duration;
+
+/// How long something that has to come is waited for: nodes that were starved elect each other late.
+const LOST_AFTER: Duration = Duration::from_secs(60);
 
 fn config(endpoints: &[String]) -> EtcdConfig {
     EtcdConfig { endpoints: endpoints.to_vec(), ..EtcdConfig::default() }
@@ -40,15 +44,18 @@ async fn commit(store: &EtcdStore, write: Write) -> Result<Verdict, StoreError> 
 
 /// Writes over whatever is there, as the engine does: what is unknown is read, and sent again if it was not done.
 async fn put_at_last(store: &EtcdStore, name: &str, value: &str) -> Version {
-    for _ in 0..100 {
-        let Ok(Record { version, content }) = store.get(&key(name)).await else { continue };
-        if matches!(&content, dlock_store::Content::Present(found) if found == value.as_bytes()) {
-            return version;
+    let writing = async {
+        loop {
+            if let Ok(Record { version, content }) = store.get(&key(name)).await {
+                if matches!(&content, Content::Present(found) if found == value.as_bytes()) {
+                    return version;
+                }
+                if let Ok(Verdict::Committed { version }) = commit(store, put(name, version, value)).await {
+                    return version;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        if let Ok(Verdict::Committed { version }) = commit(store, put(name, version, value)).await {
-            return version;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    panic!("{name} could not be written");
+    };
+    tokio::time::timeout(LOST_AFTER, writing).await.expect("the store takes no write")
 }

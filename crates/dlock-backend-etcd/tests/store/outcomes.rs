@@ -48,7 +48,7 @@ async fn a_write_that_no_server_takes_was_certainly_not_done() {
             }
         }
     };
-    let refused = tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
+    let refused = tokio::time::timeout(LOST_AFTER, refused).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     etcd.restart();
     put_at_last(&store, "a", "at last").await;
@@ -110,7 +110,7 @@ async fn many_large_records_are_met_listed_and_watched() {
     assert_eq!((page.records.len(), page.more), (RECORDS, false));
     let mut seen = 0;
     while seen < RECORDS {
-        let event = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(LOST_AFTER, watch.next()).await.unwrap().unwrap();
         assert!(matches!(event, dlock_store::WatchEvent::Changed { record: Some(_), .. }), "not in one go");
         seen += 1;
     }

@@ -6,9 +6,6 @@ use dlock_test_stores::{EtcdCluster, EtcdServer};
 use futures::StreamExt;
 use std::time::Duration;
 
-/// How long an event is waited for before it counts as lost.
-const LOST_AFTER: Duration = Duration::from_secs(30);
-
 async fn next(watch: &mut Watch) -> WatchEvent {
     tokio::time::timeout(LOST_AFTER, watch.next()).await.expect("an event was lost").unwrap()
 }
