@@ -37,6 +37,19 @@ enum Chore {
         #[arg(long)]
         write: bool,
     },
+    /// Disturb servers, store and clients for minutes, and check what the clients were promised.
+    Chaos {
+        /// The store, and how it is set up: embedded, etcd, etcd-cluster, redis, redis-sentinel, redis-cluster,
+        /// redis-quorum, nats or nats-cluster.
+        #[arg(long, default_value = "embedded")]
+        backend: String,
+        /// How long.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// What decides on the faults.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Run all tests, with real stores: programs of the PATH, else containers, else Debian's packages.
     Test {
         /// Only the suites of these backends.
@@ -60,6 +73,7 @@ fn main() -> Result<()> {
         Chore::Verify => verify::run(&sh),
         Chore::Fix => verify::fix(&sh),
         Chore::Conformance { write } => test::conformance(&sh, write),
+        Chore::Chaos { backend, minutes, seed } => test::chaos(&sh, &backend, minutes, seed),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }
 }

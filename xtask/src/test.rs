@@ -44,6 +44,24 @@ pub(crate) fn conformance(sh: &Shell, write: bool) -> Result<()> {
     ran.context("a backend lacks a behaviour")
 }
 
+/// Makes faults for minutes, with programs that were built for release.
+pub(crate) fn chaos(sh: &Shell, backend: &str, minutes: f64, seed: u64) -> Result<()> {
+    let store = backend.split('-').next().unwrap_or_default();
+    let store = Backend::from_str(store, false).map_err(anyhow::Error::msg).context("--backend")?;
+    let source = stores::provide(sh, &[store])?;
+    let features = features(source);
+    cmd!(sh, "cargo build --locked --release --bins --package dlock-server --package dlock-cli").run()?;
+    let (minutes, seed) = (minutes.to_string(), seed.to_string());
+    let chaos = ["--backend", backend, "--minutes", &minutes, "--seed", &seed];
+    let ran = cmd!(
+        sh,
+        "cargo run --locked --release --package dlock-suites --bin chaos {features...} -- {chaos...}"
+    )
+    .run();
+    stores::clean_up(sh, source)?;
+    ran.context("a promise was not kept, or service did not resume")
+}
+
 /// How many tests run at a time, unless the user says so.
 fn test_threads(sh: &Shell) -> PushEnv<'_> {
     const NAME: &str = "RUST_TEST_THREADS";

@@ -65,6 +65,40 @@ impl Backend {
         }
     }
 
+    /// All of them.
+    pub const ALL: [Backend; 9] = [
+        Backend::Embedded,
+        Backend::Etcd,
+        Backend::EtcdCluster,
+        Backend::Redis,
+        Backend::RedisSentinel,
+        Backend::RedisCluster,
+        Backend::RedisQuorum,
+        Backend::Nats,
+        Backend::NatsCluster,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Embedded => "embedded",
+            Backend::Etcd => "etcd",
+            Backend::EtcdCluster => "etcd-cluster",
+            Backend::Redis => "redis",
+            Backend::RedisSentinel => "redis-sentinel",
+            Backend::RedisCluster => "redis-cluster",
+            Backend::RedisQuorum => "redis-quorum",
+            Backend::Nats => "nats",
+            Backend::NatsCluster => "nats-cluster",
+        }
+    }
+
+    /// Whether a proxy can stand between a server and the store: not where there is none, nor where the nodes name each
+    /// other.
+    pub fn can_be_proxied(self) -> bool {
+        !matches!(self, Backend::Embedded | Backend::RedisSentinel | Backend::RedisCluster)
+    }
+
     /// How many servers can share the store, of those that a suite would like to start.
     pub fn servers(self, wanted: usize) -> usize {
         if self == Backend::Embedded { 1 } else { wanted }

@@ -3,6 +3,9 @@
 use crate::{Backend, DlockServer, Proxy, StoreServer};
 use dlock_client::{Client, ClientBuilder};
 use dlock_core::lease::TTL_DEFAULT;
+use dlock_test_stores::Port;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -16,47 +19,77 @@ pub struct Deployment {
     pub store: Box<dyn StoreServer>,
     /// What each server reaches the store's nodes through, where that was asked for.
     pub proxies: Vec<Vec<Proxy>>,
+    /// What clients reach each server through, where that was asked for.
+    pub fronts: Vec<Proxy>,
     _directory: TempDir,
+}
+
+/// What stands between the parts of a deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Between {
+    /// A proxy between each server and each node of the store.
+    pub store: bool,
+    /// A proxy between the clients and each server.
+    pub clients: bool,
+    /// Where the embedded store has its files, if not in a directory of the deployment's own.
+    pub data: Option<PathBuf>,
+    /// What each server has in its environment.
+    pub environment: Vec<Vec<(OsString, OsString)>>,
 }
 
 impl Deployment {
     /// Starts the store and as many servers, or as many as the store can have.
     pub fn start(backend: Backend, servers: usize) -> Deployment {
-        Deployment::build(backend, servers, false)
+        Deployment::build(backend, servers, Between::default())
     }
 
     /// With a proxy between each server and the store.
     pub fn with_proxies(backend: Backend, servers: usize) -> Deployment {
-        Deployment::build(backend, servers, true)
+        Deployment::build(backend, servers, Between { store: true, ..Between::default() })
     }
 
-    fn build(backend: Backend, servers: usize, proxied: bool) -> Deployment {
+    /// With what is asked for between clients, servers and store.
+    pub fn build(backend: Backend, servers: usize, between: Between) -> Deployment {
         let directory = tempfile::tempdir().unwrap();
-        let store = backend.start(directory.path());
-        let mut proxies = Vec::new();
+        let data = between.data.clone().unwrap_or_else(|| directory.path().to_owned());
+        let store = backend.start(&data);
+        let (mut proxies, mut fronts) = (Vec::new(), Vec::new());
         let start = |number: usize| {
             let mut addresses = store.addresses();
-            if proxied {
+            if between.store {
                 let own: Vec<Proxy> = addresses.iter().map(|address| Proxy::to(address)).collect();
                 addresses = own.iter().map(Proxy::address).collect();
                 proxies.push(own);
             }
-            let config = directory.path().join(format!("server-{number}.toml"));
+            let name = format!("server-{number}");
+            let config = directory.path().join(format!("{name}.toml"));
             std::fs::write(&config, store.config(&addresses)).unwrap();
-            DlockServer::start(&format!("server-{number}"), directory.path(), &config)
+            let mut options: Vec<OsString> = vec!["--config".into(), config.into()];
+            let port = Port::reserve();
+            if between.clients {
+                let front = Proxy::to(&port.address());
+                options.extend(["--advertise-addr".into(), front.address().into()]);
+                fronts.push(front);
+            }
+            let environment = between.environment.get(number).cloned().unwrap_or_default();
+            DlockServer::start(port, &directory.path().join(format!("{name}.log")), options, environment)
         };
         let servers = (0..backend.servers(servers)).map(start).collect();
-        Deployment { backend, servers, store, proxies, _directory: directory }
+        Deployment { backend, servers, store, proxies, fronts, _directory: directory }
     }
 
-    /// The servers' addresses.
+    /// The servers' addresses for clients.
     pub fn endpoints(&self) -> Vec<String> {
-        self.servers.iter().map(DlockServer::endpoint).collect()
+        if self.fronts.is_empty() {
+            self.servers.iter().map(DlockServer::endpoint).collect()
+        } else {
+            self.fronts.iter().map(Proxy::address).collect()
+        }
     }
 
     /// A client of one server, round and round, that does not go elsewhere.
     pub async fn client(&self, number: usize) -> Client {
-        let endpoint = self.servers[number % self.servers.len()].endpoint();
+        let endpoint = self.endpoints().swap_remove(number % self.servers.len());
         self.builder().endpoints([endpoint]).discover(false).connect().await.expect("a connection")
     }
 

@@ -15,7 +15,7 @@ mod server;
 pub mod service;
 
 pub use backend::{Backend, StoreServer};
-pub use deployment::Deployment;
+pub use deployment::{Between, Deployment};
 pub use load::{Load, LoadReport};
-pub use proxy::Proxy;
-pub use server::DlockServer;
+pub use proxy::{Fault, Proxy};
+pub use server::{DlockServer, program};

@@ -16,19 +16,26 @@ pub struct DlockServer {
 }
 
 impl DlockServer {
-    /// Starts a server with this configuration file, and waits until it serves. Its log is `NAME.log` in the directory.
-    pub fn start(name: &str, directory: &Path, config: &Path) -> DlockServer {
-        let port = Port::reserve();
-        let arguments: Vec<OsString> = vec![
-            "--addr".into(),
-            port.address().into(),
-            "--config".into(),
-            config.into(),
-            "--log-level".into(),
-            "dlock=info,dlock_engine=info,warn".into(),
-        ];
-        let log = directory.join(format!("{name}.log"));
-        DlockServer { process: launch(&arguments, &log), port, arguments, log }
+    /// Starts a server at this port, with these options and variables, and waits until it serves.
+    pub fn start(
+        port: Port,
+        log: &Path,
+        mut options: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> DlockServer {
+        options.extend(["--addr".into(), port.address().into()]);
+        options.extend(["--log-level".into(), "dlock=info,dlock_engine=info,warn".into()]);
+        // The program that sets variables becomes the one that it starts.
+        let mut arguments: Vec<OsString> = Vec::new();
+        for (name, value) in environment {
+            let mut variable = name;
+            variable.push("=");
+            variable.push(value);
+            arguments.push(variable);
+        }
+        arguments.push(program("dlock", "dlock-server").into());
+        arguments.extend(options);
+        DlockServer { process: launch(&arguments, log), port, arguments, log: log.to_owned() }
     }
 
     /// As `127.0.0.1:PORT`.
@@ -39,6 +46,11 @@ impl DlockServer {
     /// The process: to pause, resume, kill and terminate.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// Starts it again after its end, and waits until it serves.
@@ -60,14 +72,13 @@ fn launch(arguments: &[OsString], log: &Path) -> Process {
     // It listens before it has read the store, and says when it serves.
     let said = |log: &Path| std::fs::read_to_string(log).unwrap_or_default().matches("serves locks").count();
     let before = said(log);
-    let program = program("dlock", "dlock-server");
-    let mut process = Process::start(program.to_str().expect("UTF-8"), arguments, log);
+    let mut process = Process::start("env", arguments, log);
     process.wait_until("serving", || said(log) > before);
     process
 }
 
 /// A program of this workspace, from the same build as the running test; built if it isn't there.
-pub(crate) fn program(name: &str, package: &str) -> PathBuf {
+pub fn program(name: &str, package: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let test = std::env::current_exe().unwrap();
     let up = if test.parent().unwrap().ends_with("deps") { 2 } else { 1 };
