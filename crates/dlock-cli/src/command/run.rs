@@ -3,11 +3,14 @@
 use crate::exit::{self, Exit};
 use crate::output;
 use crate::unsafe_parts;
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll, select_all};
 use rustix::process::{Pid, Signal, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::task::Context;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +24,29 @@ pub(crate) struct Run {
     child: Child,
     group: Pid,
     terminal: bool,
+    signals: Signals,
+}
+
+/// What is heard of signals, from before the command's start: one that came in between would end this program, and the
+/// command with it.
+struct Signals {
+    passed_on: SelectAll<BoxStream<'static, Signal>>,
+    /// The command, or something that it started, has ended or was stopped.
+    changes: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn hear() -> io::Result<Signals> {
+        let heard = |passed: Signal| {
+            let mut stream = signal(SignalKind::from_raw(passed.as_raw()))?;
+            let next = move |context: &mut Context<'_>| {
+                stream.poll_recv(context).map(|received| received.map(|()| passed))
+            };
+            Ok(futures::stream::poll_fn(next).boxed())
+        };
+        let streams: io::Result<Vec<_>> = PASSED_ON.into_iter().map(heard).collect();
+        Ok(Signals { passed_on: select_all(streams?), changes: signal(SignalKind::child())? })
+    }
 }
 
 /// How a command ended.
@@ -58,6 +84,7 @@ impl Run {
         arguments: &[OsString],
         environment: &[(&'static str, String)],
     ) -> Result<Run, Exit> {
+        let signals = Signals::hear().map_err(Exit::system)?;
         let terminal = io::stdin().is_terminal() && in_foreground();
         let mut command = std::process::Command::new(program);
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
@@ -71,26 +98,16 @@ impl Run {
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = id.ok_or_else(|| Exit::new(exit::SYSTEM, "the command has no process id"))?;
-        Ok(Run { child, group, terminal })
+        Ok(Run { child, group, terminal, signals })
     }
 
     /// Waits for the command's end, passing signals on.
     pub(crate) async fn wait(&mut self) -> Result<Ended, Exit> {
-        let mut streams = Vec::new();
-        for passed in PASSED_ON {
-            let kind = SignalKind::from_raw(passed.as_raw());
-            let mut stream = signal(kind).map_err(Exit::system)?;
-            streams.push(Box::pin(futures::stream::poll_fn(move |context| {
-                stream.poll_recv(context).map(|received| received.map(|()| passed))
-            })));
-        }
-        let mut signals = futures::stream::select_all(streams);
-        let mut changes = signal(SignalKind::child()).map_err(Exit::system)?;
         loop {
             tokio::select! {
                 status = self.child.wait() => return Ok(Ended::of(status.map_err(Exit::system)?)),
-                Some(passed) = futures::StreamExt::next(&mut signals) => self.send(passed),
-                Some(()) = changes.recv() => self.go_on_if_stopped(),
+                Some(passed) = self.signals.passed_on.next() => self.send(passed),
+                Some(()) = self.signals.changes.recv() => self.go_on_if_stopped(),
             }
         }
     }
