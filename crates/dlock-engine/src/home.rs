@@ -43,13 +43,15 @@ pub(crate) struct LocalLock {
     pub(crate) granted: bool,
     /// An acquire or a conversion that waits.
     pub(crate) waiting: Option<Waiting>,
+    /// The newest request for it that came here.
+    pub(crate) newest: Option<RequestId>,
     /// The mode named by the last blocking notification of this episode.
     pub(crate) blocking_told: Option<Mode>,
 }
 
 impl LocalLock {
     pub(crate) fn new(resource: ResourceId) -> LocalLock {
-        LocalLock { resource, granted: false, waiting: None, blocking_told: None }
+        LocalLock { resource, granted: false, waiting: None, newest: None, blocking_told: None }
     }
 }
 
@@ -245,6 +247,18 @@ impl Home {
                 Ok(())
             }
         }
+    }
+
+    /// A request for a lock has come.
+    pub(crate) fn asked(&self, request: RequestId, lock: LockId) {
+        if let Some(lock) = self.inner.lock().locks.get_mut(&lock) {
+            lock.newest = Some(request);
+        }
+    }
+
+    /// Whether nothing was asked of the lock since this request, and it did not end.
+    pub(crate) fn is_newest(&self, request: RequestId, lock: LockId) -> bool {
+        self.inner.lock().locks.get(&lock).is_some_and(|lock| lock.newest == Some(request))
     }
 
     /// The resource of a lock that this server has heard of.

@@ -7,8 +7,10 @@
 use crate::keys;
 use crate::shard::{Input, ShardInner};
 use crate::shared::{Counters, Shared};
+use crate::ticket::Ticket;
 use dlock_core::ResourceId;
 use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loaded, SessionGuard};
+use dlock_core::resource::Refusal;
 use dlock_store::{Change, Guard, Record, StoreError, Verdict, Version, Write};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -54,7 +56,7 @@ impl Shared {
     ) {
         let rules = self.rules();
         let mut actions = Vec::new();
-        let wakes_slot = matches!(input, Input::Submit { .. });
+        let wakes_slot = matches!(input, Input::Submit { .. } | Input::TryAgain { .. });
         if !wakes_slot && !shard.slots.contains_key(&resource) {
             return; // news of a resource that nobody here is interested in
         }
@@ -64,6 +66,15 @@ impl Shared {
         match input {
             Input::Submit { ticket, command, guard } => {
                 coordinator.submit(ticket, command, guard, &rules, &mut actions);
+            }
+            Input::TryAgain { ticket, command } => {
+                if ticket.home.is_newest(ticket.request, ticket.lock) {
+                    let guard = Some(ticket.home.guard());
+                    coordinator.submit(Ticket::Request(ticket), command, guard, &rules, &mut actions);
+                } else {
+                    // Behind what was asked of the lock since, a release above all, it would undo that: it stays refused.
+                    ticket.home.failed(ticket.request, ticket.lock, Refusal::WouldBlock.into(), false);
+                }
             }
             Input::Loaded(result) => coordinator.loaded(result, &rules, &mut actions),
             Input::Committed(result) => coordinator.committed(result, &rules, &mut actions),

@@ -1,6 +1,6 @@
 //! The resources in memory, divided into shards that don't wait for each other.
 
-use crate::ticket::Ticket;
+use crate::ticket::{RequestTicket, Ticket};
 use dlock_core::ResourceId;
 use dlock_core::coordinator::{CommitResult, Coordinator, Loaded, SessionGuard};
 use dlock_core::resource::Command;
@@ -22,6 +22,8 @@ pub(crate) struct Slot {
 pub(crate) enum Input {
     /// A command.
     Submit { ticket: Ticket, command: Command, guard: Option<SessionGuard> },
+    /// A *try* that was refused, once more: what stood in its way may have been purged.
+    TryAgain { ticket: RequestTicket, command: Command },
     /// Its record was read.
     Loaded(Result<Loaded, String>),
     /// Its commit came back.

@@ -23,6 +23,7 @@ pub(crate) fn submit(shared: &Arc<Shared>, home: &Arc<Home>, requests: Vec<(Requ
         }
         match translate(shared, home, request) {
             Ok((resource, kind, command)) => {
+                home.asked(id, lock);
                 let unverified = matches!(kind, Kind::Ask { .. }).then(|| tries(&command)).flatten();
                 let ticket = RequestTicket { home: Arc::clone(home), request: id, lock, kind, unverified };
                 let guard = Some(home.guard());

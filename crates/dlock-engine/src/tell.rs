@@ -166,14 +166,11 @@ impl Shared {
             None => Vec::new(),
         };
         foreign.dedup();
-        let submit = again.map(|(ticket, command)| {
-            let guard = Some(ticket.home.guard());
-            Input::Submit { ticket: Ticket::Request(ticket), command, guard }
-        });
+        let again = again.map(|(ticket, command)| Input::TryAgain { ticket, command });
         if foreign.is_empty() {
-            if let Some(submit) = submit {
+            if let Some(again) = again {
                 let resource = resource.clone();
-                effects.others.push(Box::pin(std::future::ready(vec![(resource, submit)])));
+                effects.others.push(Box::pin(std::future::ready(vec![(resource, again)])));
             }
             return;
         }
@@ -181,7 +178,7 @@ impl Shared {
         effects.others.push(Box::pin(async move {
             let ended = shared.find_ended(foreign).await;
             let purge = (!ended.is_empty()).then(|| purge(ended));
-            purge.into_iter().chain(submit).map(|input| (resource.clone(), input)).collect()
+            purge.into_iter().chain(again).map(|input| (resource.clone(), input)).collect()
         }));
     }
 }

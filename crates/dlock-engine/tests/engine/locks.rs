@@ -3,7 +3,7 @@
 use crate::world::*;
 use dlock_core::resource::{Refusal, ValueUpdate};
 use dlock_core::{LockId, Mode, ValueBlock};
-use dlock_engine::{Event, Patience, Reply, Request, RequestError};
+use dlock_engine::{Event, Patience, Reply, Request, RequestError, RequestId};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +108,24 @@ async fn a_dropped_acquire_is_withdrawn_and_never_leaks_a_lock() {
     assert!(engine.resource(&name("r")).await.unwrap().queue.is_empty());
     holder.release(1).await.unwrap();
     assert!(engine.resource(&name("r")).await.unwrap().holders.is_empty());
+}
+
+/// Found by model checking: the try is sent once more after the look at who stands in its way.
+#[tokio::test(start_paused = true)]
+async fn a_try_that_is_withdrawn_does_not_come_after_its_withdrawal() {
+    let engine = engine().await;
+    let client = Client::open(&engine).await;
+    client.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let (mode, patience, reentrant, report_position) = (Mode::Exclusive, Patience::Try, false, false);
+    let resource = name("r");
+    let tries = Request::Acquire { lock: LockId(2), resource, mode, patience, reentrant, report_position };
+    let releases = Request::Release { lock: lock_ref(1), value: ValueUpdate::Keep };
+    let withdraws = Request::Cancel { lock: lock_ref(2), release_if_granted: true };
+    let requests = [tries, releases, withdraws].into_iter().zip(100..);
+    client.session.submit(requests.map(|(request, id)| (RequestId(id), request)).collect());
+    settle().await;
+    let seen = engine.resource(&name("r")).await.unwrap();
+    assert!(seen.holders.is_empty(), "nobody knows of it, so nobody would release it: {:?}", seen.holders);
 }
 
 #[tokio::test(start_paused = true)]
