@@ -12,9 +12,10 @@ use crate::shared::{Counters, Shared};
 use crate::tell::purge;
 use crate::ticket::Ticket;
 use dlock_core::coordinator::Failure;
+use dlock_core::lease::HomeLease;
 use dlock_core::resource::{Command, Outcome};
 use dlock_core::session::{EndReason, SessionRecord, SessionState};
-use dlock_core::{Epoch, LockId, SessionId};
+use dlock_core::{Epoch, LockId, SessionId, Timestamp};
 use dlock_store::{Change, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
 use sha2::{Digest, Sha256};
@@ -77,8 +78,9 @@ impl Shared {
         let absent = self.read_session(id).await?;
         match self.write_session(id, absent.version, Change::Put(record.encode())).await? {
             Written::Done(version) => {
-                let home = self.settle_in(id, record, version, sink, HashMap::default());
-                Ok((home, secret))
+                // However long that took: it holds nothing that others could have taken.
+                let home = self.settle_in(id, record, version, sink, HashMap::default(), self.now());
+                home.map(|home| (home, secret)).ok_or(SessionError::Moved)
             }
             // 128 random bits are not drawn twice; whoever holds this id, it is not ours to take.
             Written::Other(_) => Err(SessionError::Moved),
@@ -96,10 +98,15 @@ impl Shared {
         for _ in 0..ATTEMPTS_MAX {
             let record = attachable(&found, &attach.secret)?;
             let next = record.attach(self.member).map_err(|ended| SessionError::Ended(ended.reason))?;
+            let sent = self.now();
             match self.write_session(id, found.version, Change::Put(next.encode())).await? {
                 Written::Done(version) => {
                     let locks = self.home(id).map(|old| old.hand_over()).unwrap_or_default();
-                    let home = self.settle_in(id, next, version, sink, with_claims(locks, &attach.claims));
+                    let locks = with_claims(locks, &attach.claims);
+                    let Some(home) = self.settle_in(id, next, version, Arc::clone(&sink), locks, sent) else {
+                        found = self.read_session(id).await?;
+                        continue;
+                    };
                     let states = self.answer_claims(&home, attach.claims).await;
                     return Ok((home, states));
                 }
@@ -109,7 +116,8 @@ impl Shared {
         Err(SessionError::StoreUnavailable { reason: "the session's record keeps changing".to_owned() })
     }
 
-    /// Makes this server the session's home in memory, after the store has said so.
+    /// Makes this server the session's home in memory, after the store has said so to a write that was sent at `sent`.
+    /// `None` if that was so long ago that the session must be attached once more.
     fn settle_in(
         &self,
         id: SessionId,
@@ -117,13 +125,19 @@ impl Shared {
         version: Version,
         sink: Arc<dyn EventSink>,
         locks: HashMap<LockId, LocalLock>,
-    ) -> Arc<Home> {
-        let home = Arc::new(Home::new(id, record, version.0, sink, locks, self.now()));
-        self.directory.lock().forget(id);
+        sent: Timestamp,
+    ) -> Option<Arc<Home>> {
         let mut homes = self.homes.write();
+        // With the homes locked: a lapse that ends from now on gives this one up with the others.
+        let now = self.now();
+        if !HomeLease::may_begin(record.terms, sent, now) {
+            return None;
+        }
+        let home = Arc::new(Home::new(id, record, version.0, sink, locks, now));
         let older = homes.get(&id).is_none_or(|known| known.version < home.version);
         let replaced = if older { homes.insert(id, Arc::clone(&home)) } else { None };
         drop(homes);
+        self.directory.lock().forget(id);
         if let Some(replaced) = replaced {
             replaced.finish(Standing::Moved);
         }
@@ -131,7 +145,7 @@ impl Shared {
             home.finish(Standing::Moved); // a later attachment was quicker to come here
         }
         self.timers.watch_session(&home);
-        home
+        Some(home)
     }
 
     async fn answer_claims(self: &Arc<Self>, home: &Arc<Home>, claims: Vec<Claim>) -> Vec<ClaimState> {

@@ -17,6 +17,16 @@ impl HomeLease {
         HomeLease { terms, last_received: now }
     }
 
+    /// Whether a session may be served from `now` on whose attachment was sent to the store at `sent`.
+    ///
+    /// If the write took longer than the session lives, this server may have been taken for dead meanwhile, and others
+    /// may be ending the session: it must be attached once more. A [`Lapse`](super::Lapse) that ends from `now` on is
+    /// noticed by itself.
+    pub fn may_begin(terms: LeaseTerms, sent: Timestamp, now: Timestamp) -> bool {
+        // Their clocks may be faster by a tenth.
+        now.since(sent) * 11 / 10 < terms.ttl() + terms.lock_delay()
+    }
+
     /// A heartbeat came.
     pub fn received(&mut self, now: Timestamp) {
         self.last_received = self.last_received.max(now);

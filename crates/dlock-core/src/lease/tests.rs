@@ -60,6 +60,13 @@ fn a_home_waits_the_time_to_live_and_the_lock_delay() {
 }
 
 #[test]
+fn an_attachment_that_took_longer_than_the_session_lives_does_not_begin() {
+    let terms = LeaseTerms::new(10 * SECOND, SECOND).unwrap();
+    assert!(HomeLease::may_begin(terms, START, after(9_999)));
+    assert!(!HomeLease::may_begin(terms, START, after(10_000)), "11 s on the fastest clock of another");
+}
+
+#[test]
 fn a_pause_is_a_tick_that_comes_much_too_late() {
     let mut pauses = PauseDetector::new();
     assert!(!pauses.tick(START, SECOND));

@@ -8,12 +8,15 @@ use dlock_store::{
 };
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Gate {
     Open,
+    /// All passes, and the answers to writes are held back.
+    HeldAnswers,
     /// Listings fail, all else passes.
     NoListings,
     /// Nothing passes.
@@ -68,7 +71,13 @@ impl Store for GatedStore {
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
         match self.check(Gate::Shut) {
-            Ok(()) => self.inner().commit(writes).await,
+            Ok(()) => {
+                let answers = self.inner().commit(writes).await;
+                while self.gate.load(Ordering::Relaxed) == Gate::HeldAnswers as u8 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                answers
+            }
             Err(error) => vec![Err(error); writes.len()],
         }
     }

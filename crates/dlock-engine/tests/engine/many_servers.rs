@@ -4,7 +4,7 @@ use crate::gated::{Gate, GatedStore, copy_of};
 use crate::world::*;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
-use dlock_core::{LockId, Mode};
+use dlock_core::{Epoch, LockId, Mode};
 use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestId, SessionError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +183,25 @@ async fn after_a_long_lapse_a_server_has_its_clients_attach_anew() {
     let (session, states) = a.attach_session(attach, Caller::new()).await.unwrap();
     assert!(matches!(states[..], [ClaimState::Granted(_)]), "{states:?}");
     session.heartbeat(session.epoch()).unwrap();
+}
+
+/// Found by model checking: others may take this server for dead meanwhile, and end the session.
+#[tokio::test(start_paused = true)]
+async fn an_attachment_whose_answer_comes_too_late_is_made_once_more() {
+    let ([a, b], [gate, _]) = gated_engines().await;
+    let ttl = Duration::from_secs(2);
+    for (answer_takes, epoch) in [(ttl / 2, Epoch(2)), (ttl, Epoch(3))] {
+        let client = Client::open_with(&b, LeaseTerms::new(ttl, Duration::ZERO).unwrap()).await;
+        gate.set(Gate::HeldAnswers);
+        let attach =
+            AttachSession { session: client.session.id(), secret: client.secret, claims: Vec::new() };
+        let opens = async {
+            tokio::time::sleep(answer_takes).await;
+            gate.set(Gate::Open);
+        };
+        let (attached, ()) = tokio::join!(a.attach_session(attach, Caller::new()), opens);
+        assert_eq!(attached.unwrap().0.epoch(), epoch, "after {answer_takes:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
