@@ -84,7 +84,8 @@ impl MemberObserver {
     /// The counters of all members were read, by a request that was sent at `sent` and answered at `received`.
     ///
     /// Any other value than before, also a smaller one, is a sign of life: a judge that errs must err on the side of
-    /// waiting. A member that is not among them has left, and is dead as of the sending, if it was not before.
+    /// waiting. A member that is not among them any more has left, and is dead as of the answer: whatever the look before
+    /// had found, it may have lived and acknowledged until then.
     pub fn look(
         &mut self,
         sent: Timestamp,
@@ -104,8 +105,8 @@ impl MemberObserver {
             }
         }
         for member in absent {
-            if let Some(known) = self.members.get_mut(&member) {
-                *known = Observation { counter: None, dead_at: known.dead_at.min(sent) };
+            if let Some(known) = self.members.get_mut(&member).filter(|known| known.counter.is_some()) {
+                *known = Observation { counter: None, dead_at: received };
             }
         }
         self.looked = Some(sent);

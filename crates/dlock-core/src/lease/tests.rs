@@ -113,6 +113,25 @@ fn a_member_whose_record_is_gone_is_dead_until_it_is_seen_again() {
 }
 
 #[test]
+fn a_member_that_came_back_unseen_and_left_was_alive_until_then() {
+    let terms = LeaseTerms::new(3 * SECOND, Duration::ZERO).unwrap();
+    let member = MemberId(1);
+    let mut observer = MemberObserver::new();
+    for at in [0, 3000, 6000] {
+        look(&mut observer, after(at), &[(1, 7)]);
+    }
+    assert_eq!(observer.dead_since(member), Some(after(6000)));
+    // After that look it beat once more, acknowledged, and left.
+    observer.look(after(8900), after(9000), []);
+    look(&mut observer, after(9100), &[]);
+    assert_eq!(observer.dead_since(member), Some(after(9000)));
+    look(&mut observer, after(12_000), &[]);
+    assert!(!observer.is_orphan_due(member, START, terms));
+    look(&mut observer, after(12_001), &[]);
+    assert!(observer.is_orphan_due(member, START, terms));
+}
+
+#[test]
 fn who_has_not_looked_judges_nobody() {
     let member = MemberId(1);
     let mut observer = MemberObserver::new();
