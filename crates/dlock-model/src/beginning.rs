@@ -1,0 +1,159 @@
+//! The state in which a model begins.
+
+use crate::config::{Config, Operation};
+use crate::part::Part;
+use crate::state::{
+    Client, Duties, FIRST_LOCK, Foreign, Home, LocalLock, OwnLock, Server, State, Store, Versioned, Witness,
+    lock_key, member_id,
+};
+use crate::world::{acquire, decode};
+use dlock_core::coordinator::{Content, Coordinator, Loaded};
+use dlock_core::lease::{ClientLease, HomeLease, MemberLease, MemberObserver};
+use dlock_core::resource::{Outcome, Patience};
+use dlock_core::session::{ClientInfo, Sequence, SessionRecord, SessionState};
+use dlock_core::{Epoch, Mode, Token};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The resource's record at the beginning, and what each client holds.
+///
+/// # Panics
+/// When clients are to hold what they can't.
+fn resource_at_first(config: &Config) -> (Loaded, Vec<Option<(Mode, Token)>>) {
+    let absent = Loaded { version: 1, content: Content::Absent { floor: 0 } };
+    let mut resource = decode(&absent.content);
+    let mut held = Vec::new();
+    for (index, client) in config.clients.iter().enumerate() {
+        held.push(match client.script.first() {
+            Some(Operation::Lock(mode) | Operation::Try(mode)) if client.holds => {
+                let command = acquire(lock_key(index, FIRST_LOCK), *mode, Patience::Try);
+                match resource.apply(&command, 0).outcome {
+                    Outcome::Granted(grant) => Some((grant.mode, grant.token)),
+                    outcome => panic!("what {index} is to hold at first can't be granted: {outcome:?}"),
+                }
+            }
+            _ => None,
+        });
+    }
+    if held.iter().all(Option::is_none) {
+        return (absent, held);
+    }
+    (Loaded { version: 2, content: Content::Present(resource.encode()) }, held)
+}
+
+impl State {
+    /// The beginning: all sessions are open, at their first homes, and everybody has just heard of everybody.
+    pub(crate) fn first(config: &Config) -> State {
+        let (server_now, client_now) = (config.server_time(0), config.client_time(0));
+        let records: Vec<Versioned<SessionRecord>> = config
+            .clients
+            .iter()
+            .map(|client| {
+                let value = SessionRecord {
+                    owner: member_id(client.home),
+                    epoch: Epoch(1),
+                    terms: client.terms,
+                    principal: String::new(),
+                    secret_hash: [0; 32],
+                    state: SessionState::Active,
+                    client: ClientInfo::default(),
+                    opened_unix_ms: 0,
+                };
+                Versioned { version: 1, value }
+            })
+            .collect();
+        let (resource, held) = resource_at_first(config);
+        let mut witness = Witness::default();
+        for (mode, token) in held.iter().flatten() {
+            let newest = &mut witness.tokens[*mode as usize];
+            *newest = (*token).max(*newest);
+        }
+        let server = |server: usize| {
+            let mut lease = MemberLease::new();
+            lease.committed(server_now, server_now);
+            let mut observer = MemberObserver::new();
+            if !config.newcomers.contains(&server) {
+                let others = (0..config.servers).filter(|other| *other != server);
+                observer.look(server_now, server_now, others.map(|other| (member_id(other), 1)));
+            }
+            let (mut homes, mut directory) = (BTreeMap::new(), BTreeMap::new());
+            for (client, Versioned { version, value: record }) in records.iter().enumerate() {
+                if config.clients[client].home == server {
+                    let home = Home {
+                        link: 1,
+                        version: *version,
+                        epoch: record.epoch,
+                        lease: HomeLease::new(config.clients[client].terms, server_now),
+                        expiring: false,
+                        sequence: Sequence::starting_after(0),
+                        locks: if held[client].is_some() {
+                            BTreeMap::from([(
+                                FIRST_LOCK,
+                                LocalLock { granted: true, ..LocalLock::default() },
+                            )])
+                        } else {
+                            BTreeMap::new()
+                        },
+                    };
+                    homes.insert(client, home);
+                } else {
+                    let foreign = Foreign { version: *version, owner: record.owner, seen: server_now };
+                    directory.insert(client, foreign);
+                }
+            }
+            Part::new(Server {
+                gone: false,
+                coordinator: Coordinator::new(),
+                call: None,
+                tries: VecDeque::new(),
+                silences: 0,
+                homes,
+                directory,
+                writes: BTreeSet::new(),
+                lease,
+                observer,
+                beat: None,
+                look: None,
+                has_news: false,
+                done: Duties::default(),
+            })
+        };
+        let client = |index: usize| {
+            Part::new(Client {
+                lease: ClientLease::new(config.clients[index].terms.ttl(), Epoch(1), client_now),
+                link: 1,
+                server: config.clients[index].home,
+                attempt: None,
+                links: 1,
+                inbox: BTreeMap::new(),
+                position: usize::from(held[index].is_some()),
+                sequence: 0,
+                locks: u64::from(held[index].is_some()),
+                lock: held[index].map(|held| OwnLock {
+                    id: FIRST_LOCK,
+                    held: Some(held),
+                    goal: None,
+                    request: None,
+                    paused_until: 0,
+                }),
+                ended: BTreeMap::new(),
+                given_up: BTreeSet::new(),
+                over: false,
+                dead: false,
+            })
+        };
+        State {
+            ticks: 0,
+            servers: (0..config.servers).map(server).collect(),
+            clients: (0..config.clients.len()).map(client).collect(),
+            store: Part::new(Store {
+                resource,
+                sessions: records,
+                members: vec![Some(1); config.servers],
+                late: BTreeMap::new(),
+                witness,
+            }),
+            network: Part::new(BTreeMap::new()),
+            left: config.limits,
+        }
+    }
+}

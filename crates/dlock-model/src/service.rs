@@ -1,0 +1,116 @@
+//! The model as the checker sees it: its steps and its properties.
+
+use crate::config::Config;
+use crate::message::Ask;
+use crate::state::{Ending, State, lock_key};
+use crate::step::Step;
+use crate::world::World;
+use stateright::{Model, Property};
+
+/// A service of servers and clients, as a [`Config`] says.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What it consists of.
+    pub config: Config,
+}
+
+/// No two sessions count on conflicting locks at a time, by their clients' own deadlines.
+pub const EXCLUSION: &str = "no two clients count on conflicting locks";
+/// A lock that a client was told it has, and whose session lives, is in the record, in the mode that was told.
+pub const GRANTS_STAND: &str = "a grant that was told stands";
+/// A lock that a client was told is released does not come back.
+pub const RELEASES_STAND: &str = "a release that was told stands";
+/// No lock is in the record whose client was told that it does not have it.
+pub const NO_ORPHANED_LOCK: &str = "no lock that nobody can release";
+/// Nothing takes a lock of a living session but a release of that very lock.
+pub const NO_FOREIGN_RELEASE: &str = "only its own release takes a lock";
+/// Each grant's token is greater than those of all earlier conflicting grants.
+pub const TOKENS_GROW: &str = "tokens only grow";
+/// Everybody comes to the end of its script, or is told that its session is lost, or dies.
+pub const EVERYBODY_IS_SERVED: &str = "everybody is served";
+/// Some run has every client come to the end of its script: the model does not prove itself right by doing nothing.
+pub const SERVICE_IS_POSSIBLE: &str = "a run serves all";
+
+impl Model for Service {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::first(&self.config)]
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        state.steps(&self.config, steps);
+    }
+
+    fn next_state(&self, state: &State, step: Step) -> Option<State> {
+        let mut world = World { config: &self.config, state: state.clone() };
+        world.step(step);
+        Some(world.state)
+    }
+
+    fn properties(&self) -> Vec<Property<Service>> {
+        let mut properties = vec![
+            Property::always(EXCLUSION, exclusion),
+            Property::always(GRANTS_STAND, grants_stand),
+            Property::always(RELEASES_STAND, |_, state| stays_away(state, Some(Ending::Released))),
+            Property::always(NO_ORPHANED_LOCK, |_, state| stays_away(state, None)),
+            Property::always(NO_FOREIGN_RELEASE, |_, state: &State| !state.store.witness.taken_unasked),
+            Property::always(TOKENS_GROW, |_, state: &State| !state.store.witness.token_fell),
+            Property::sometimes(SERVICE_IS_POSSIBLE, |service: &Service, state: &State| {
+                let mut clients = state.clients.iter().enumerate();
+                clients.all(|(index, client)| {
+                    let script = &service.config.clients[index].script;
+                    !client.over && !client.dead && client.position >= script.len()
+                })
+            }),
+        ];
+        if self.config.prompt {
+            properties.push(Property::eventually(EVERYBODY_IS_SERVED, |service: &Service, state: &State| {
+                let mut clients = state.clients.iter().enumerate();
+                clients.all(|(index, client)| client.is_done(&service.config, index))
+            }));
+        }
+        properties
+    }
+}
+
+fn exclusion(service: &Service, state: &State) -> bool {
+    let mut counted_on =
+        state.clients.iter().filter_map(|client| client.counts_on(&service.config, state.ticks));
+    while let Some(mode) = counted_on.next() {
+        if !counted_on.clone().all(|other| mode.compatible(other)) {
+            return false;
+        }
+    }
+    true
+}
+
+fn grants_stand(_: &Service, state: &State) -> bool {
+    let decoded = std::cell::OnceCell::new();
+    state.clients.iter().enumerate().all(|(index, client)| {
+        let Some(lock) = client.lock.as_ref().filter(|_| !client.over) else { return true };
+        let Some((mode, token)) = lock.held.filter(|_| lock.goal != Some(Ask::Release)) else { return true };
+        if !state.store.sessions[index].value.is_active() {
+            return true;
+        }
+        let record = decoded.get_or_init(|| state.store.decoded());
+        let key = lock_key(index, lock.id);
+        let Some(holder) = record.holders().find(|holder| holder.key == key) else { return false };
+        // A conversion under way may be done, and not be told yet.
+        lock.goal.is_some() || (holder.mode == mode && holder.token == token)
+    })
+}
+
+/// Whether no lock is in the record that its client was told, in this way or in any, it does not have.
+fn stays_away(state: &State, ending: Option<Ending>) -> bool {
+    let decoded = std::cell::OnceCell::new();
+    state.clients.iter().enumerate().all(|(index, client)| {
+        if client.ended.is_empty() || !state.store.sessions[index].value.is_active() {
+            return true;
+        }
+        let record = decoded.get_or_init(|| state.store.decoded());
+        let told = client.ended.iter().filter(|(_, known)| ending.is_none_or(|ending| ending == **known));
+        told.into_iter().all(|(lock, _)| record.lock(lock_key(index, *lock)).is_none())
+    })
+}

@@ -1,0 +1,267 @@
+//! A state of the model: what every machine has in memory, what the store holds, and what is under way between them.
+
+use crate::config::{Config, Limits};
+use crate::message::{Answer, Ask, Message};
+use crate::part::Part;
+use dlock_core::coordinator::{Commit, CommitResult, Coordinator, Loaded, SessionGuard};
+use dlock_core::lease::{ClientLease, HomeLease, MemberLease, MemberObserver};
+use dlock_core::resource::Command;
+use dlock_core::session::{Sequence, SessionRecord};
+use dlock_core::{Epoch, LockId, LockKey, MemberId, Mode, SessionId, Timestamp, Token};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Of the lock that a client may have from the beginning.
+pub(crate) const FIRST_LOCK: LockId = LockId(1);
+
+/// The number of a stream between a client and a server, counted by the client.
+pub(crate) type Link = u64;
+
+/// A state.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct State {
+    pub(crate) ticks: u8,
+    pub(crate) store: Part<Store>,
+    pub(crate) servers: Vec<Part<Server>>,
+    pub(crate) clients: Vec<Part<Client>>,
+    /// Messages under way to servers, each with how many times. They are delivered in any order, or never.
+    pub(crate) network: Part<BTreeMap<Message, u8>>,
+    /// What may still happen.
+    pub(crate) left: Limits,
+}
+
+/// A record of the store with its version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Versioned<T> {
+    pub(crate) version: u64,
+    pub(crate) value: T,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Store {
+    pub(crate) resource: Loaded,
+    /// By the clients' index.
+    pub(crate) sessions: Vec<Versioned<SessionRecord>>,
+    /// The members' counters; `None` where the record was deleted.
+    pub(crate) members: Vec<Option<u64>>,
+    /// Commits that nobody waits for any more, and that may still arrive: by their servers, which number them.
+    pub(crate) late: BTreeMap<(usize, u8), Commit>,
+    pub(crate) witness: Witness,
+}
+
+/// What the store saw happen that must not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Witness {
+    /// The greatest token granted in each mode.
+    pub(crate) tokens: [Token; Mode::ALL.len()],
+    /// A grant's token was not greater than that of an earlier conflicting one.
+    pub(crate) token_fell: bool,
+    /// A lock of a living session went without having been asked to.
+    pub(crate) taken_unasked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Server {
+    pub(crate) gone: bool,
+    pub(crate) coordinator: Coordinator<Ticket>,
+    pub(crate) call: Option<Call>,
+    /// Refused tries that are to be sent once more, after a look whether those who stand in their way have ended.
+    pub(crate) tries: VecDeque<(Ticket, Command)>,
+    /// How many of its commits were given up.
+    pub(crate) silences: u8,
+    /// By the clients' index.
+    pub(crate) homes: BTreeMap<usize, Home>,
+    pub(crate) directory: BTreeMap<usize, Foreign>,
+    /// Writes of sessions' records, and their answers, under way.
+    pub(crate) writes: BTreeSet<SessionWrite>,
+    pub(crate) lease: MemberLease,
+    pub(crate) observer: MemberObserver,
+    /// A beat under way, sent then.
+    pub(crate) beat: Option<Timestamp>,
+    /// A look under way: when it was sent, and the counters of the others as they were read.
+    pub(crate) look: Option<(Timestamp, Vec<(MemberId, u64)>)>,
+    pub(crate) has_news: bool,
+    /// What it has done since the last tick.
+    pub(crate) done: Duties,
+}
+
+/// What a server does once in a tick at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Duties {
+    pub(crate) beat: bool,
+    pub(crate) look: bool,
+    pub(crate) recheck: bool,
+}
+
+/// A server's call of the store for the resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    /// The record is to be read.
+    Read,
+    /// It was read, and the answer is under way.
+    ReadDone(Loaded),
+    /// The sessions are to be verified before the commit is sent.
+    Verify(Commit),
+    /// The commit is under way.
+    Write(Commit),
+    /// Its answer is.
+    WriteDone(CommitResult),
+}
+
+/// Whom a command's answer is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ticket {
+    Request {
+        client: usize,
+        link: Link,
+        request: u64,
+        lock: LockId,
+        kind: Kind,
+        /// A *try* that was not checked yet against sessions that may have ended unnoticed.
+        unverified: Option<Box<Command>>,
+    },
+    Purge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Ask,
+    Convert,
+    Release,
+}
+
+/// An attachment of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Home {
+    pub(crate) link: Link,
+    pub(crate) version: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) lease: HomeLease,
+    /// Its end is on the way to the store.
+    pub(crate) expiring: bool,
+    pub(crate) sequence: Sequence,
+    /// The locks that were heard of.
+    pub(crate) locks: BTreeMap<LockId, LocalLock>,
+}
+
+impl Home {
+    /// What a commit for this attachment must find unchanged (`Home::guard` of the engine).
+    pub(crate) fn guard(&self, client: usize) -> SessionGuard {
+        SessionGuard { session: session_id(client), version: self.version, moved: self.epoch > Epoch(1) }
+    }
+}
+
+/// A lock of a session that is at home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LocalLock {
+    /// It is known to be held.
+    pub(crate) granted: bool,
+    /// The request that waits for it.
+    pub(crate) waiting: Option<u64>,
+    /// The newest request for it that came here.
+    pub(crate) newest: Option<u64>,
+}
+
+/// A session that is at home elsewhere, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Foreign {
+    pub(crate) version: u64,
+    pub(crate) owner: MemberId,
+    pub(crate) seen: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum SessionWrite {
+    /// An attachment is written; its server has yet to hear of it.
+    Attached { client: usize, link: Link, version: u64, epoch: Epoch, last_sequence: u64, sent: Timestamp },
+    /// The session is to end, if its record still has this version: its home says so.
+    Expire { client: usize, version: u64 },
+    /// The same, of an orphan.
+    EndOrphan { client: usize, version: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Client {
+    pub(crate) lease: ClientLease,
+    /// The current link, and the server at its other end.
+    pub(crate) link: Link,
+    pub(crate) server: usize,
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) links: Link,
+    /// What has arrived on each link that is listened to.
+    pub(crate) inbox: BTreeMap<Link, VecDeque<Answer>>,
+    /// The next operation of the script.
+    pub(crate) position: usize,
+    /// The newest request's number.
+    pub(crate) sequence: u64,
+    /// The newest lock's id.
+    pub(crate) locks: u64,
+    pub(crate) lock: Option<OwnLock>,
+    /// Locks that it was told are gone, or were never granted.
+    pub(crate) ended: BTreeMap<LockId, Ending>,
+    /// Locks that it has asked to end.
+    pub(crate) given_up: BTreeSet<LockId>,
+    /// The session is lost.
+    pub(crate) over: bool,
+    /// The client has stopped for ever.
+    pub(crate) dead: bool,
+}
+
+/// How a client was told that it has a lock no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    Released,
+    Refused,
+}
+
+/// An attempt to attach, sent then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt {
+    pub(crate) link: Link,
+    pub(crate) server: usize,
+    pub(crate) sent: Timestamp,
+}
+
+/// The lock that a client has, or asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OwnLock {
+    pub(crate) id: LockId,
+    pub(crate) held: Option<(Mode, Token)>,
+    pub(crate) goal: Option<Ask>,
+    /// The goal's request on the current link; `None` where it has yet to be sent.
+    pub(crate) request: Option<u64>,
+    /// Not to be sent again before.
+    pub(crate) paused_until: u8,
+}
+
+impl Client {
+    /// Whether it has nothing left to do.
+    pub(crate) fn is_done(&self, config: &Config, index: usize) -> bool {
+        self.over || self.dead || (self.lock.is_none() && self.position >= config.clients[index].script.len())
+    }
+}
+
+pub(crate) fn session_id(client: usize) -> SessionId {
+    SessionId(client as u128 + 1)
+}
+
+pub(crate) fn client_of(session: SessionId) -> usize {
+    session.0 as usize - 1
+}
+
+pub(crate) fn member_id(server: usize) -> MemberId {
+    MemberId(server as u128 + 1)
+}
+
+pub(crate) fn lock_key(client: usize, lock: LockId) -> LockKey {
+    LockKey { session: session_id(client), lock }
+}
+
+impl State {
+    /// To be done after each step.
+    pub(crate) fn seal(&mut self) {
+        self.store.seal();
+        self.network.seal();
+        self.servers.iter_mut().for_each(Part::seal);
+        self.clients.iter_mut().for_each(Part::seal);
+    }
+}

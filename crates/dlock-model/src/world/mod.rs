@@ -1,0 +1,177 @@
+//! What each step does. A [`World`] is a state that is being changed.
+
+mod client;
+mod members;
+mod requests;
+mod sessions;
+mod store;
+
+pub(crate) use requests::acquire;
+pub(crate) use store::decode;
+
+use crate::config::Config;
+use crate::message::{Answer, Message};
+use crate::state::{Client, Link, Server, State};
+use crate::step::Step;
+use dlock_core::Timestamp;
+use dlock_core::coordinator::Rules;
+
+/// A state on its way to the next.
+pub(crate) struct World<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) state: State,
+}
+
+impl World<'_> {
+    /// Does one step.
+    pub(crate) fn step(&mut self, step: Step) {
+        match step {
+            Step::Tick => self.tick(),
+            Step::Send(client) => self.send(client),
+            Step::Withdraw(client) => self.withdraw(client),
+            Step::Heartbeat(client) => self.send_heartbeat(client),
+            Step::Attach { client, server } => self.send_attach(client, server),
+            Step::Receive { client, link } => self.receive(client, link),
+            Step::Deliver(message) => {
+                self.take_off_the_network(&message);
+                self.deliver(message);
+            }
+            Step::Duplicate(message) => {
+                self.state.left.duplicates -= 1;
+                self.deliver(message);
+            }
+            Step::StoreServes(server) => self.store_serves(server),
+            Step::StoreAnswers(server) => self.store_answers(server),
+            Step::TryAgain(server) => self.try_again(server),
+            Step::StoreSilent(server) => self.store_silent(server),
+            Step::LateCommit { server, number } => self.late_commit(server, number),
+            Step::SessionWritten { server, index } => self.session_written(server, index),
+            Step::Expire { server, client } => self.expire(server, client),
+            Step::EndOrphan { server, client } => self.end_orphan(server, client),
+            Step::Beat(server) => self.beat(server),
+            Step::BeatDone(server) => self.beat_done(server),
+            Step::Look(server) => self.look(server),
+            Step::LookDone(server) => self.look_done(server),
+            Step::News(server) => self.hear_news(server),
+            Step::LoseNews(server) => {
+                self.state.left.lost_news -= 1;
+                self.server(server).has_news = false;
+            }
+            Step::SessionNews { server, client } => self.session_seen(server, client),
+            Step::Recheck(server) => self.recheck(server),
+            Step::Collect(server) => self.collect(server),
+            Step::Die(client) => {
+                self.state.left.deaths -= 1;
+                let client = self.client(client);
+                client.dead = true;
+                client.inbox.clear();
+            }
+            Step::Crash(server) => {
+                self.state.left.crashes -= 1;
+                self.stop(server);
+            }
+            Step::Leave(server) => {
+                self.state.left.departures -= 1;
+                self.state.store.members[server] = None;
+                self.stop(server);
+            }
+        }
+        self.state.seal();
+    }
+
+    fn tick(&mut self) {
+        self.state.ticks += 1;
+        for server in &mut self.state.servers {
+            if server.done != Default::default() {
+                server.done = Default::default();
+            }
+        }
+        let now = self.server_now();
+        for server in &self.config.steady {
+            if !self.state.servers[*server].gone {
+                self.beaten(*server, now);
+            }
+        }
+        for server in &self.config.steady {
+            if !self.state.servers[*server].gone {
+                self.look(*server);
+                self.look_done(*server);
+            }
+        }
+    }
+
+    fn server(&mut self, index: usize) -> &mut Server {
+        &mut self.state.servers[index]
+    }
+
+    fn client(&mut self, index: usize) -> &mut Client {
+        &mut self.state.clients[index]
+    }
+
+    fn server_now(&self) -> Timestamp {
+        self.config.server_time(self.state.ticks)
+    }
+
+    fn client_now(&self) -> Timestamp {
+        self.config.client_time(self.state.ticks)
+    }
+
+    /// A message on its way to a server.
+    fn post(&mut self, message: Message) {
+        *self.state.network.entry(message).or_insert(0) += 1;
+    }
+
+    fn take_off_the_network(&mut self, message: &Message) {
+        let network = &mut *self.state.network;
+        if let Some(count) = network.get_mut(message) {
+            *count -= 1;
+            if *count == 0 {
+                network.remove(message);
+            }
+        }
+    }
+
+    /// A message on its way to a client, if it still listens to that link.
+    fn answer(&mut self, client: usize, link: Link, answer: Answer) {
+        let listens = {
+            let client = &self.state.clients[client];
+            !client.dead
+                && (client.link == link
+                    || client.attempt.as_ref().is_some_and(|attempt| attempt.link == link))
+        };
+        if listens {
+            self.client(client).inbox.entry(link).or_default().push_back(answer);
+        }
+    }
+
+    /// The coordinators' rules, as the engine gives them (`Shared::rules`).
+    fn rules(&self) -> Rules {
+        use crate::config::Rule;
+        Rules {
+            generation: 0,
+            // Coordinators write what they would leave unwritten exactly where the store can't guard.
+            guards: self.config.guards || !self.config.keeps(Rule::AbsenceWrites),
+            exclusive: !self.config.keeps(Rule::FreshAnswers),
+        }
+    }
+
+    /// A server is gone. What it had under way may still arrive.
+    fn stop(&mut self, server: usize) {
+        let machine = self.server(server);
+        machine.gone = true;
+        machine.homes.clear();
+        machine.directory.clear();
+        machine.beat = None;
+        machine.look = None;
+        machine.has_news = false;
+        machine.writes.retain(|write| !matches!(write, crate::state::SessionWrite::Attached { .. }));
+        machine.tries.clear();
+        let call = machine.call.take();
+        machine.coordinator = Default::default();
+        machine.silences += 1;
+        let number = machine.silences;
+        if let Some(crate::state::Call::Write(commit)) = call {
+            self.state.store.late.insert((server, number), commit);
+        }
+    }
+}

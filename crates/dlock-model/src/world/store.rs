@@ -1,0 +1,255 @@
+//! The store, and the servers' calls of it for the resource. As `crates/dlock-engine/src/io.rs` does it, over the
+//! contract of `crates/dlock-store/src/lib.rs`.
+
+use super::World;
+use crate::config::{News, Rule};
+use crate::state::{Call, Store, Ticket, client_of};
+use dlock_core::Token;
+use dlock_core::coordinator::{Action, Change, Commit, CommitResult, Content, Loaded};
+use dlock_core::resource::{Command, Resource};
+
+impl World<'_> {
+    /// Does what a coordinator wants done.
+    pub(super) fn carry_out(&mut self, server: usize, actions: Vec<Action<Ticket>>) {
+        let (mut commit, mut submissions) = (None, Vec::new());
+        for action in actions {
+            match action {
+                Action::Load => self.server(server).call = Some(Call::Read),
+                Action::Commit(wanted) => commit = Some(wanted),
+                told => submissions.extend(self.tell(server, told)),
+            }
+        }
+        if let Some(commit) = commit {
+            self.send_commit(server, commit);
+        }
+        for submission in submissions {
+            self.submit(server, submission);
+        }
+    }
+
+    fn send_commit(&mut self, server: usize, commit: Commit) {
+        if !self.state.may_act(self.config, server) {
+            let reason = String::new();
+            return self.committed(server, CommitResult::NotApplied { reason });
+        }
+        let verifies = !self.config.guards
+            && self.config.keeps(Rule::VerifyAfterRead)
+            && self.config.keeps(Rule::CommitBoundToSessions)
+            && !commit.guards.is_empty();
+        self.server(server).call = Some(if verifies { Call::Verify(commit) } else { Call::Write(commit) });
+    }
+
+    fn committed(&mut self, server: usize, result: CommitResult) {
+        let rules = self.rules();
+        let mut actions = Vec::new();
+        self.server(server).coordinator.committed(result, &rules, &mut actions);
+        self.carry_out(server, actions);
+    }
+
+    fn loaded(&mut self, server: usize, result: Result<Loaded, String>) {
+        let rules = self.rules();
+        let mut actions = Vec::new();
+        self.server(server).coordinator.loaded(result, &rules, &mut actions);
+        self.carry_out(server, actions);
+    }
+
+    pub(super) fn store_serves(&mut self, server: usize) {
+        match self.server(server).call.take() {
+            Some(Call::Read) => {
+                let record = self.state.store.resource.clone();
+                if self.config.slow_reads {
+                    self.server(server).call = Some(Call::ReadDone(record));
+                } else {
+                    self.loaded(server, Ok(record));
+                }
+            }
+            Some(Call::Verify(commit)) => {
+                let refused = self.changed_guard(&commit).copied();
+                match refused {
+                    Some(guard) => self.committed(server, CommitResult::SessionRefused(guard)),
+                    None => self.server(server).call = Some(Call::Write(commit)),
+                }
+            }
+            Some(Call::Write(commit)) => {
+                let result = self.apply(&commit, Some(server));
+                if self.config.slow_commits {
+                    self.server(server).call = Some(Call::WriteDone(result));
+                } else {
+                    self.committed(server, result);
+                }
+            }
+            done => self.server(server).call = done,
+        }
+    }
+
+    pub(super) fn store_answers(&mut self, server: usize) {
+        match self.server(server).call.take() {
+            Some(Call::ReadDone(record)) => self.loaded(server, Ok(record)),
+            Some(Call::WriteDone(result)) => self.committed(server, result),
+            waiting => self.server(server).call = waiting,
+        }
+    }
+
+    /// The server's patience has come to its end.
+    pub(super) fn store_silent(&mut self, server: usize) {
+        self.state.left.silences -= 1;
+        let reason = String::new();
+        let unknown = if self.config.keeps(Rule::AmbiguityIsNotFailure) {
+            CommitResult::Ambiguous { reason: reason.clone() }
+        } else {
+            CommitResult::NotApplied { reason: reason.clone() }
+        };
+        match self.server(server).call.take() {
+            Some(Call::Read | Call::ReadDone(_)) => self.loaded(server, Err(reason)),
+            Some(Call::Verify(_)) => self.committed(server, CommitResult::NotApplied { reason }),
+            Some(Call::Write(commit)) => {
+                let machine = self.server(server);
+                machine.silences += 1;
+                let number = machine.silences;
+                self.state.store.late.insert((server, number), commit);
+                self.committed(server, unknown);
+            }
+            Some(Call::WriteDone(_)) => self.committed(server, unknown),
+            None => {}
+        }
+    }
+
+    pub(super) fn late_commit(&mut self, server: usize, number: u8) {
+        if let Some(commit) = self.state.store.late.remove(&(server, number)) {
+            self.apply(&commit, None);
+        }
+    }
+
+    /// The first session that does not have the version that a commit is bound to.
+    fn changed_guard<'a>(&self, commit: &'a Commit) -> Option<&'a dlock_core::coordinator::SessionGuard> {
+        let sessions = &self.state.store.sessions;
+        commit.guards.iter().find(|guard| sessions[client_of(guard.session)].version != guard.version)
+    }
+
+    /// The compare-and-swap itself. Everybody but its sender has news of it.
+    fn apply(&mut self, commit: &Commit, sender: Option<usize>) -> CommitResult {
+        if self.config.guards
+            && self.config.keeps(Rule::CommitBoundToSessions)
+            && let Some(guard) = self.changed_guard(commit)
+        {
+            return CommitResult::SessionRefused(*guard);
+        }
+        let found = &self.state.store.resource;
+        if found.version != commit.expected {
+            let tells = self.config.news == News::Record;
+            return CommitResult::Conflict { current: tells.then(|| found.clone()) };
+        }
+        let content = match &commit.change {
+            Change::Put(bytes) => Content::Present(bytes.clone()),
+            Change::Delete { floor } => {
+                let floor = if self.config.keeps(Rule::FloorOutlivesRecord) { *floor } else { 0 };
+                Content::Absent { floor }
+            }
+        };
+        let (before, version) = (decode(&found.content), found.version + 1);
+        self.witness(&before, &decode(&content));
+        let store = &mut *self.state.store;
+        store.resource = Loaded { version, content };
+        // What expects an older version can't be applied any more.
+        store.late.retain(|_, commit| commit.expected >= version);
+        self.announce(sender);
+        CommitResult::Committed { version }
+    }
+
+    fn announce(&mut self, sender: Option<usize>) {
+        if self.config.news == News::Never {
+            return;
+        }
+        for server in 0..self.state.servers.len() {
+            let machine = &self.state.servers[server];
+            let interested = machine.coordinator.latest().is_some() || machine.call.is_some();
+            if interested && !machine.gone && !machine.has_news && sender != Some(server) {
+                self.server(server).has_news = true;
+            }
+        }
+    }
+
+    /// Notes what must not happen to a record.
+    fn witness(&mut self, before: &Resource, after: &Resource) {
+        let unasked = {
+            let (sessions, clients) = (&self.state.store.sessions, &self.state.clients);
+            let holders = before.holders().map(|holder| holder.key);
+            let mut keys = holders.chain(before.queue().map(|entry| entry.key));
+            keys.any(|key| {
+                let client = client_of(key.session);
+                let lives = sessions[client].value.is_active();
+                lives && after.lock(key).is_none() && !clients[client].given_up.contains(&key.lock)
+            })
+        };
+        let mut witness = self.state.store.witness.clone();
+        witness.taken_unasked |= unasked;
+        for holder in after.holders() {
+            let known = |other: dlock_core::resource::Holder<'_>| {
+                other.key == holder.key && other.token == holder.token
+            };
+            if !before.holders().any(known) {
+                let conflicts = holder.mode.conflicts();
+                let earlier = conflicts.iter().map(|mode| witness.tokens[mode as usize]).max();
+                witness.token_fell |= earlier.is_some_and(|earlier| holder.token <= earlier);
+            }
+        }
+        for holder in after.holders() {
+            let newest = &mut witness.tokens[holder.mode as usize];
+            *newest = holder.token.max(*newest);
+        }
+        if self.state.store.witness != witness {
+            self.state.store.witness = witness;
+        }
+    }
+
+    pub(super) fn hear_news(&mut self, server: usize) {
+        let news = (self.config.news == News::Record).then(|| self.state.store.resource.clone());
+        let rules = self.rules();
+        let mut actions = Vec::new();
+        let machine = self.server(server);
+        machine.has_news = false;
+        machine.coordinator.changed(news, &rules, &mut actions);
+        self.carry_out(server, actions);
+    }
+
+    /// As `sweeper.rs` looks at those who wait.
+    pub(super) fn recheck(&mut self, server: usize) {
+        let settled = self.state.servers[server].coordinator.settled();
+        let ended = settled.map(|settled| self.ended(server, settled)).unwrap_or_default();
+        let mut actions = Vec::new();
+        let machine = self.server(server);
+        machine.done.recheck = true;
+        machine.coordinator.recheck(&mut actions);
+        self.carry_out(server, actions);
+        if !ended.is_empty() {
+            self.submit(server, (Ticket::Purge, Command::Purge { sessions: ended }, None));
+        }
+    }
+
+    pub(super) fn collect(&mut self, server: usize) {
+        self.state.left.collections -= 1;
+        let mut actions = Vec::new();
+        self.server(server).coordinator.collect(&mut actions);
+        self.carry_out(server, actions);
+    }
+}
+
+/// A record of the model's store.
+///
+/// # Panics
+/// When it can't be read: it was written by the core.
+pub(crate) fn decode(content: &Content) -> Resource {
+    match content {
+        Content::Present(bytes) => Resource::decode(bytes).expect("the core reads what it wrote"),
+        Content::Absent { floor } => {
+            Resource::new(Token::from_u64(*floor).expect("a floor is a token that was granted"))
+        }
+    }
+}
+
+impl Store {
+    /// The resource's record.
+    pub(crate) fn decoded(&self) -> Resource {
+        decode(&self.resource.content)
+    }
+}
