@@ -1,5 +1,6 @@
-//! Sessions that are at home elsewhere, as far as this server has heard of them.
+//! Sessions that are at home elsewhere, or nowhere, as far as this server has heard of them.
 
+use crate::home::Home;
 use crate::keys;
 use crate::shared::Shared;
 use dlock_core::lease::LeaseTerms;
@@ -95,7 +96,7 @@ impl Shared {
                 None => continue,
             };
             match read_active(&record) {
-                Ok(Some(active)) => self.note_session(session, record.version.0, &active),
+                Ok(Some(active)) => drop(self.note_unless_home(session, record.version.0, &active)),
                 Ok(None) => {
                     self.directory.lock().forget(session);
                     ended.push(session);
@@ -106,8 +107,21 @@ impl Shared {
         ended
     }
 
-    fn note_session(&self, session: SessionId, version: u64, record: &SessionRecord) {
-        let now = self.now();
-        self.directory.lock().note(session, version, record, now);
+    /// Notes a session that is not at home here; one that is, it returns.
+    pub(crate) fn note_unless_home(
+        &self,
+        session: SessionId,
+        version: u64,
+        record: &SessionRecord,
+    ) -> Option<Arc<Home>> {
+        // With the homes locked: a session that settles in here meanwhile is forgotten afterwards, and not noted after
+        // that, as if it were at home nowhere.
+        let homes = self.homes.read();
+        let home = homes.get(&session).cloned();
+        if home.is_none() {
+            let now = self.now();
+            self.directory.lock().note(session, version, record, now);
+        }
+        home
     }
 }

@@ -119,7 +119,7 @@ impl Shared {
     /// Makes this server the session's home in memory, after the store has said so to a write that was sent at `sent`.
     /// `None` if that was so long ago that the session must be attached once more.
     fn settle_in(
-        &self,
+        self: &Arc<Self>,
         id: SessionId,
         record: SessionRecord,
         version: Version,
@@ -145,6 +145,8 @@ impl Shared {
             home.finish(Standing::Moved); // a later attachment was quicker to come here
         }
         self.timers.watch_session(&home);
+        // News of its end that came before it was at home here were not for it.
+        self.look_after(Arc::clone(&home));
         Some(home)
     }
 
@@ -300,13 +302,9 @@ impl Shared {
     }
 
     fn active_session_seen(&self, id: SessionId, version: u64, record: &SessionRecord) {
-        let Some(home) = self.home(id) else {
-            if record.owner != self.member {
-                let now = self.now();
-                self.directory.lock().note(id, version, record, now);
-            }
-            return;
-        };
+        // One of this server's own that is not at home here may never be: an attachment that took effect in the store, and
+        // of which this server was told that it failed. If nobody attaches it in time, it ends as an orphan does.
+        let Some(home) = self.note_unless_home(id, version, record) else { return };
         if version > home.version && record.owner != self.member {
             self.detach(&home, version, record);
         }
@@ -320,8 +318,7 @@ impl Shared {
         }
         drop(homes);
         home.finish(Standing::Moved);
-        let now = self.now();
-        self.directory.lock().note(home.id, version, record, now);
+        self.note_unless_home(home.id, version, record);
     }
 
     async fn read_session(&self, id: SessionId) -> Result<Record, SessionError> {

@@ -19,6 +19,8 @@ pub enum Gate {
     HeldAnswers,
     /// Listings fail, all else passes.
     NoListings,
+    /// Writes take effect, but no answer comes, neither to them nor to reads. News pass.
+    LostAnswers,
     /// Nothing passes.
     Shut,
 }
@@ -65,16 +67,20 @@ impl Store for GatedStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Record, StoreError> {
-        self.check(Gate::Shut)?;
+        self.check(Gate::LostAnswers)?;
         self.inner().get(key).await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
         match self.check(Gate::Shut) {
             Ok(()) => {
+                let count = writes.len();
                 let answers = self.inner().commit(writes).await;
                 while self.gate.load(Ordering::Relaxed) == Gate::HeldAnswers as u8 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                if self.check(Gate::LostAnswers).is_err() {
+                    return vec![Err(StoreError::Ambiguous { reason: "no answer came".to_owned() }); count];
                 }
                 answers
             }

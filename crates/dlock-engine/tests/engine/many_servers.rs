@@ -4,6 +4,7 @@ use crate::gated::{Gate, GatedStore, copy_of};
 use crate::world::*;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
+use dlock_core::session::EndReason;
 use dlock_core::{Epoch, LockId, Mode};
 use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestId, SessionError};
 use std::sync::Arc;
@@ -202,6 +203,47 @@ async fn an_attachment_whose_answer_comes_too_late_is_made_once_more() {
         let (attached, ()) = tokio::join!(a.attach_session(attach, Caller::new()), opens);
         assert_eq!(attached.unwrap().0.epoch(), epoch, "after {answer_takes:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_attachment_was_said_to_have_failed_but_took_effect_ends_if_nobody_attaches_it() {
+    let ([a, b], [gate, _]) = gated_engines().await;
+    let client = Client::open(&b).await;
+    client.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let attach =
+        AttachSession { session: client.session.id(), secret: client.secret.clone(), claims: vec![] };
+    gate.set(Gate::HeldAnswers);
+    let lost = async {
+        settle().await;
+        gate.set(Gate::LostAnswers);
+    };
+    let (attached, ()) = tokio::join!(a.attach_session(attach, Caller::new()), lost);
+    assert!(matches!(attached, Err(SessionError::StoreUnavailable { .. })), "{:?}", attached.err());
+    gate.set(Gate::Open);
+    let other = Client::open(&b).await;
+    let _alive = other.keep_alive();
+    let granted = other.lock(1, "r", Mode::Exclusive);
+    tokio::time::timeout(Duration::from_secs(25), granted).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_revoked_while_it_is_attached_is_served_no_longer() {
+    let ([a, b], [gate, _]) = gated_engines().await;
+    let client = Client::open(&b).await;
+    gate.set(Gate::HeldAnswers);
+    let session = client.session.id();
+    let attach = AttachSession { session, secret: client.secret, claims: Vec::new() };
+    let revoked = async {
+        settle().await;
+        b.end_session(session, EndReason::Revoked).await.unwrap();
+        settle().await;
+        gate.set(Gate::Open);
+    };
+    let (attached, ()) = tokio::join!(a.attach_session(attach, Caller::new()), revoked);
+    settle().await;
+    let (session, _) = attached.unwrap();
+    let refused = session.heartbeat(session.epoch()).unwrap_err();
+    assert!(matches!(refused, SessionError::Ended(_)), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]
