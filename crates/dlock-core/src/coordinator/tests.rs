@@ -121,6 +121,19 @@ impl Server {
         }
     }
 
+    /// Acquires with a commit that is cut off, and gives up as nothing can be read. Returns the commit: it may be late.
+    fn give_up_acquire(&mut self, ticket: &'static str, key: LockKey, store: &Store) -> Commit {
+        self.submit(ticket, acquire(key), guard(key.session.0));
+        self.take_load();
+        self.loaded(store.read());
+        let late = self.take_commit();
+        self.committed(CommitResult::Ambiguous { reason: "cut".into() });
+        self.take_load();
+        self.coordinator.loaded(Err("down".into()), &self.rules, &mut self.actions);
+        assert_eq!(self.told(), [format!("{ticket}: unavailable")]);
+        late
+    }
+
     /// What was told, in order, as short words.
     fn told(&mut self) -> Vec<String> {
         let word = |action: Action<&'static str>| match action {
@@ -345,14 +358,7 @@ fn an_ambiguous_release_that_others_have_built_upon_is_a_release() {
 #[test]
 fn an_outcome_that_stays_unknown_is_unavailable_and_the_retry_has_one_effect() {
     let (mut server, mut store) = (Server::new(SHARED), Store::empty());
-    server.submit("a", acquire(key(1, 1)), guard(1));
-    server.take_load();
-    server.loaded(store.read());
-    let late = server.take_commit();
-    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
-    server.take_load();
-    server.coordinator.loaded(Err("down".into()), &SHARED, &mut server.actions);
-    assert_eq!(server.told(), ["a: unavailable"]);
+    let late = server.give_up_acquire("a", key(1, 1), &store);
     store.commit(&late); // it arrives after all
     server.submit("a again", acquire(key(1, 1)), guard(1));
     server.serve(&mut store);
@@ -363,14 +369,7 @@ fn an_outcome_that_stays_unknown_is_unavailable_and_the_retry_has_one_effect() {
 fn what_is_answered_is_not_undone_by_a_commit_that_was_given_up() {
     for rules in [ALONE, SHARED, UNGUARDED] {
         let (mut server, mut store) = (Server::new(rules), Store::empty());
-        server.submit("a", acquire(key(1, 1)), guard(1));
-        server.take_load();
-        server.loaded(store.read());
-        let late = server.take_commit();
-        server.committed(CommitResult::Ambiguous { reason: "cut".into() });
-        server.take_load();
-        server.coordinator.loaded(Err("down".into()), &rules, &mut server.actions);
-        assert_eq!(server.told(), ["a: unavailable"]);
+        let late = server.give_up_acquire("a", key(1, 1), &store);
         assert!(!server.coordinator.is_quiet(), "what is known of the late commit must not be forgotten");
         server.submit("r", release(key(1, 1)), guard(1));
         server.serve(&mut store);
@@ -386,14 +385,7 @@ fn what_is_answered_is_not_undone_by_a_commit_that_was_given_up() {
 #[test]
 fn a_commit_that_was_given_up_is_kept_from_arriving_though_nobody_asks_again() {
     let (mut server, mut store) = (Server::new(SHARED), Store::empty());
-    server.submit("a", acquire(key(1, 1)), guard(1));
-    server.take_load();
-    server.loaded(store.read());
-    let late = server.take_commit();
-    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
-    server.take_load();
-    server.coordinator.loaded(Err("down".into()), &SHARED, &mut server.actions);
-    assert_eq!(server.told(), ["a: unavailable"]);
+    let late = server.give_up_acquire("a", key(1, 1), &store);
     assert!(server.coordinator.is_in_doubt());
     server.coordinator.recheck(&mut server.actions);
     server.serve(&mut store);
