@@ -86,12 +86,10 @@ impl ShardInner {
         self.slots.get_mut(resource).expect("it was just inserted")
     }
 
-    /// After a step: drops what is empty, lists what nobody uses, and notes whether somebody waits.
+    /// After a step: drops what is empty, lists what nobody uses, and notes whether it needs rechecks.
     pub(crate) fn tidy(&mut self, resource: &ResourceId) {
         let Some(slot) = self.slots.get_mut(resource) else { return };
-        let waited_for =
-            slot.coordinator.latest().is_some_and(|resource| !resource.queued_modes().is_empty());
-        if waited_for || slot.coordinator.is_in_doubt() {
+        if slot.coordinator.needs_rechecks() {
             if !self.contended.contains(resource) {
                 self.contended.insert(resource.clone());
             }

@@ -214,9 +214,7 @@ impl State {
                 steps.push(Step::SessionNews { server: index, client });
             }
         }
-        let contended = server.coordinator.latest().is_some_and(|latest| !latest.queued_modes().is_empty());
-        let looked_at = contended || server.coordinator.is_in_doubt();
-        if looked_at && !server.done.recheck && config.keeps(Rule::Recheck) {
+        if server.coordinator.needs_rechecks() && !server.done.recheck && config.keeps(Rule::Recheck) {
             steps.push(Step::Recheck(index));
         }
     }

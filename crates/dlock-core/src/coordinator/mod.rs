@@ -354,6 +354,12 @@ impl<T> Coordinator<T> {
         self.advance(rules, out);
     }
 
+    /// Whether [`Coordinator::recheck`] is due now and then: somebody waits, or a commit that was given up may still
+    /// arrive.
+    pub fn needs_rechecks(&self) -> bool {
+        self.is_in_doubt() || self.latest().is_some_and(|resource| !resource.queued_modes().is_empty())
+    }
+
     /// Looks at the store though nothing was heard: a lost wake-up then costs latency, never liveness.
     pub fn recheck(&mut self, out: &mut Vec<Action<T>>) {
         let unknown = matches!(self.state, State::Unknown) && (self.owes_news() || self.is_in_doubt());
