@@ -8,14 +8,18 @@ use std::time::Duration;
 
 const CYCLE: [Operation; 2] = [Lock(Exclusive), Unlock];
 
+fn terms(ttl: Duration) -> LeaseTerms {
+    LeaseTerms::new(ttl, Duration::ZERO).expect("it is within the bounds")
+}
+
 /// A little less than a tick of 3 s: a session that was heard of at one tick has expired at the next.
 pub(crate) fn short() -> LeaseTerms {
-    LeaseTerms::new(Duration::from_millis(2900), Duration::ZERO).expect("it is within the bounds")
+    terms(Duration::from_millis(2900))
 }
 
 /// A little less than two ticks of 3 s.
 pub(crate) fn long() -> LeaseTerms {
-    LeaseTerms::new(Duration::from_millis(5900), Duration::ZERO).expect("it is within the bounds")
+    terms(Duration::from_millis(5900))
 }
 
 pub(crate) fn client(home: usize, script: &[Operation]) -> ClientSetup {
@@ -29,8 +33,7 @@ pub(crate) fn holder(home: usize) -> ClientSetup {
 
 /// One that tries to take the lock, and whose session is not in danger.
 pub(crate) fn taker(home: usize) -> ClientSetup {
-    let terms = LeaseTerms::new(TTL_MAX, Duration::ZERO).expect("it is within the bounds");
-    ClientSetup { terms, roams: false, ..client(home, &[Try(Exclusive)]) }
+    ClientSetup { terms: terms(TTL_MAX), roams: false, ..client(home, &[Try(Exclusive)]) }
 }
 
 /// Two servers, with one client each.
@@ -229,8 +232,7 @@ fn prompt(name: &'static str, about: &'static str, ticks: u8, limits: Limits) ->
 }
 
 fn patient(home: usize) -> ClientSetup {
-    let terms = LeaseTerms::new(TTL_MAX, Duration::ZERO).expect("it is within the bounds");
-    ClientSetup { terms, ..client(home, &CYCLE) }
+    ClientSetup { terms: terms(TTL_MAX), ..client(home, &CYCLE) }
 }
 
 /// Wake-ups are lost, and those who wait come to know all the same.
@@ -255,8 +257,7 @@ pub fn served_after_deaths(guards: bool) -> Config {
     let about = "a client and a server stop for ever, and whoever is left is served";
     let limits = Limits { deaths: 1, crashes: 1, lost_news: 1, silences: 1, ..Limits::default() };
     // A heartbeat is due at each tick, and another server at the second without an acknowledgement.
-    let terms =
-        LeaseTerms::new(Duration::from_millis(8900), Duration::ZERO).expect("it is within the bounds");
+    let terms = terms(Duration::from_millis(8900));
     let mortal = |home| ClientSetup { terms, ..client(home, &CYCLE) };
     let clients = vec![mortal(0), mortal(1)];
     let config = prompt(name, about, 14, limits);
