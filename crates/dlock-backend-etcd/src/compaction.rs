@@ -26,8 +26,8 @@ impl Drop for Compaction {
 pub(crate) fn check(config: &CompactionConfig) -> Result<(), OpenError> {
     let retention = config.retention();
     if retention < RETENTION_MIN {
-        let (value, way_out) = (format!("{retention:?}"), "keep at least 10s".to_owned());
-        return Err(OpenError::Setting { field: "compaction.retention", value, way_out });
+        let value = format!("{retention:?}");
+        return Err(OpenError::setting("compaction.retention", value, "keep at least 10s"));
     }
     Ok(())
 }
@@ -52,14 +52,9 @@ pub(crate) fn start(
 /// Whether others have keys in the cluster; also where this user may not look at them.
 pub(crate) async fn is_shared(endpoints: &Endpoints, layout: &Layout) -> Result<bool, Failure> {
     for (from, to) in layout.foreign_ranges() {
-        let options = GetOptions::new().with_range(to).with_limit(1).with_keys_only();
-        let get = |client: Client| {
-            let (from, options) = (from.clone(), options.clone());
-            async move { crate::kv(&client).get(from, Some(options)).await }
-        };
-        match endpoints.read(get).await {
-            Ok(found) if found.kvs().is_empty() => {}
-            Ok(_) => return Ok(true),
+        match crate::has_keys(endpoints, from, to).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(true),
             Err(failure) if failure.is_certain() && !failure.elsewhere => return Ok(true),
             Err(failure) => return Err(failure),
         }
@@ -89,8 +84,8 @@ async fn compact(
     to: Option<i64>,
     only_if_alone: bool,
 ) -> Result<i64, Failure> {
-    let get = |client: Client| async move { crate::kv(&client).get("\0", None).await };
-    let now = endpoints.read(get).await?.header().map_or(0, |header| header.revision());
+    let answer = crate::get(endpoints, b"\0".to_vec(), GetOptions::new()).await?;
+    let now = answer.header().map_or(0, |header| header.revision());
     let Some(revision) = to else { return Ok(now) };
     if only_if_alone && is_shared(endpoints, layout).await? {
         tracing::warn!(

@@ -2,6 +2,7 @@
 
 use dlock_store::StoreError;
 use etcd_client::Error;
+use std::fmt::Display;
 use std::time::Duration;
 use tonic::{Code, ConnectError, Status};
 
@@ -48,6 +49,12 @@ pub enum OpenError {
         /// A member of another.
         other: String,
     },
+}
+
+impl OpenError {
+    pub(crate) fn setting(field: &'static str, value: impl Display, way_out: impl Into<String>) -> OpenError {
+        OpenError::Setting { field, value: value.to_string(), way_out: way_out.into() }
+    }
 }
 
 /// What a failed request means.

@@ -29,7 +29,7 @@ use dlock_store::{
 };
 use endpoints::{Endpoints, REQUEST_TIMEOUT};
 use error::{Failure, Kind};
-use etcd_client::{Client, GetOptions, KvClient};
+use etcd_client::{Client, GetOptions, GetResponse, KvClient};
 use layout::Layout;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,12 +114,8 @@ async fn find(
 /// A read, for what only reads tell: whether there is a majority, and what the user may do.
 async fn probe(endpoints: &Endpoints, layout: &Layout) -> Result<(), OpenError> {
     let (from, to) = layout.range("", None);
-    let options = GetOptions::new().with_range(to).with_limit(1).with_keys_only();
-    let get = |client: Client| {
-        let (from, options) = (from.clone(), options.clone());
-        async move { kv(&client).get(from, Some(options)).await }
-    };
-    endpoints.read(get).await.map(drop).map_err(|failure| not_serving(endpoints, failure))
+    let found = has_keys(endpoints, from, to).await;
+    found.map(drop).map_err(|failure| not_serving(endpoints, failure))
 }
 
 async fn probe_shared(endpoints: &Endpoints, layout: &Layout) -> Result<bool, OpenError> {
@@ -186,11 +182,8 @@ impl EtcdStore {
         let layout = &self.shared.layout;
         let (from, to) = layout.range(prefix, after);
         let options = GetOptions::new().with_range(to).with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        let get = |client: Client| {
-            let (from, options) = (from.clone(), options.clone());
-            async move { kv(&client).get(from, Some(options)).await }
-        };
-        let mut answer = self.shared.endpoints.read(get).await.map_err(Failure::of_read)?;
+        let answer = get(&self.shared.endpoints, from, options).await;
+        let mut answer = answer.map_err(Failure::of_read)?;
         let more = answer.more();
         let records = answer.take_kvs().into_iter().map(|found| {
             let version = layout::present(found.mod_revision());
@@ -207,6 +200,20 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 fn kv(client: &Client) -> KvClient {
     client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+async fn get(endpoints: &Endpoints, from: Vec<u8>, options: GetOptions) -> Result<GetResponse, Failure> {
+    let get = |client: Client| {
+        let (from, options) = (from.clone(), options.clone());
+        async move { kv(&client).get(from, Some(options)).await }
+    };
+    endpoints.read(get).await
+}
+
+/// Whether there is any key in the range.
+async fn has_keys(endpoints: &Endpoints, from: Vec<u8>, to: Vec<u8>) -> Result<bool, Failure> {
+    let options = GetOptions::new().with_range(to).with_limit(1).with_keys_only();
+    get(endpoints, from, options).await.map(|found| !found.kvs().is_empty())
 }
 
 impl std::fmt::Debug for EtcdStore {

@@ -39,9 +39,7 @@ fn is_https(endpoint: &str) -> bool {
 }
 
 fn check_endpoints(config: &EtcdConfig) -> Result<(), OpenError> {
-    let wrong = |value: &str, way_out: &str| {
-        Err(OpenError::Setting { field: "endpoints", value: value.to_owned(), way_out: way_out.to_owned() })
-    };
+    let wrong = |value: &str, way_out: &str| Err(OpenError::setting("endpoints", value, way_out));
     if config.endpoints.is_empty() {
         return wrong("[]", "name at least one endpoint");
     }
@@ -65,13 +63,10 @@ fn check_endpoints(config: &EtcdConfig) -> Result<(), OpenError> {
 }
 
 fn credentials(config: &EtcdConfig) -> Result<Option<(String, String)>, OpenError> {
-    let wrong = |field: &'static str, value: &str, way_out: &str| {
-        Err(OpenError::Setting { field, value: value.to_owned(), way_out: way_out.to_owned() })
-    };
     let password = match (&config.password, &config.password_file) {
         (Some(_), Some(path)) => {
             let way_out = "there is a password as well: keep one of the two";
-            return wrong("password_file", &path.display().to_string(), way_out);
+            return Err(OpenError::setting("password_file", path.display(), way_out));
         }
         (Some(password), None) => Some(password.expose().to_owned()),
         (None, Some(path)) => {
@@ -84,8 +79,11 @@ fn credentials(config: &EtcdConfig) -> Result<Option<(String, String)>, OpenErro
     match (&config.user, password) {
         (Some(user), Some(password)) => Ok(Some((user.clone(), password))),
         (None, None) => Ok(None),
-        (Some(user), None) => wrong("user", user, "a user needs a password: give password or password_file"),
-        (None, Some(_)) => wrong("user", "", "there is a password, but no user: give both"),
+        (Some(user), None) => {
+            let way_out = "a user needs a password: give password or password_file";
+            Err(OpenError::setting("user", user, way_out))
+        }
+        (None, Some(_)) => Err(OpenError::setting("user", "", "there is a password, but no user: give both")),
     }
 }
 
@@ -102,12 +100,8 @@ fn tls_options(tls: &TlsConfig) -> Result<TlsOptions, OpenError> {
         }
         (None, None) => {}
         (Some(path), None) | (None, Some(path)) => {
-            return Err(OpenError::Setting {
-                field: "tls",
-                value: path.display().to_string(),
-                way_out: "a client's certificate and its key go together: give both cert_file and key_file"
-                    .to_owned(),
-            });
+            let way_out = "a client's certificate and its key go together: give both cert_file and key_file";
+            return Err(OpenError::setting("tls", path.display(), way_out));
         }
     }
     if let Some(name) = &tls.server_name {
@@ -119,18 +113,14 @@ fn tls_options(tls: &TlsConfig) -> Result<TlsOptions, OpenError> {
 fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
     let bytes = read(field, path)?;
     if !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        let (value, way_out) = (path.display().to_string(), "the file is not in PEM format".to_owned());
-        return Err(OpenError::Setting { field, value, way_out });
+        return Err(OpenError::setting(field, path.display(), "the file is not in PEM format"));
     }
     Ok(bytes)
 }
 
 fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path).map_err(|error| OpenError::Setting {
-        field,
-        value: path.display().to_string(),
-        way_out: format!("the file can't be read: {error}"),
-    })
+    let unreadable = |error| format!("the file can't be read: {error}");
+    std::fs::read(path).map_err(|error| OpenError::setting(field, path.display(), unreadable(error)))
 }
 
 #[cfg(test)]
