@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A handle that keeps its nodes for as long as it is used.
 struct Kept {
-    store: Arc<QuorumStore>,
+    store: QuorumStore,
     _nodes: Arc<RedisQuorum>,
 }
 

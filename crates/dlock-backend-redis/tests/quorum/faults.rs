@@ -51,7 +51,7 @@ async fn keep_writing(store: Arc<QuorumStore>, writer: usize, stop: Arc<AtomicBo
         let mut unknown = false;
         loop {
             let value: String = writes.iter().chain([&id]).map(|write| format!("{write},")).collect();
-            match write(&store, put(name, version, &value)).await {
+            match commit(&*store, put(name, version, &value)).await {
                 Ok(Verdict::Committed { version: new }) => {
                     assert!(new > version);
                     writes.push(id.clone());
@@ -95,7 +95,7 @@ async fn nothing_is_lost_or_done_twice_while_nodes_die_stand_still_and_forget() 
     let mut nodes = RedisQuorum::start(5);
     let mut stores = Vec::new();
     for _ in 0..3 {
-        stores.push(open(&nodes).await);
+        stores.push(Arc::new(open(&nodes).await));
     }
     until_codes(&stores[0], &[]).await;
     let stop = Arc::new(AtomicBool::new(false));

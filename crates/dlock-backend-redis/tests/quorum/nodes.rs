@@ -19,7 +19,7 @@ async fn a_node_that_was_wiped_takes_part_only_once_it_has_everything() {
         overwrite(&store, &format!("key {number}"), &number.to_string()).await;
     }
     let gone = overwrite(&store, "gone", "x").await;
-    let absence = committed(write(&store, delete("gone", gone, 7)).await);
+    let absence = committed(commit(&store, delete("gone", gone, 7)).await);
     nodes.node(0).restart_empty();
     until_codes(&store, &[]).await;
     // Now it is one of the two that are left.
@@ -87,7 +87,7 @@ async fn when_a_majority_has_lost_writes_nothing_goes_on() {
     until_codes(&store, &["NODE_EMPTY", "NODE_EMPTY", "NOQUORUM"]).await;
     let read = store.get(&key("a")).await;
     assert!(matches!(read, Err(StoreError::Unavailable { .. })), "{read:?}");
-    let refused = write(&store, put("a", Version(0), "two")).await;
+    let refused = commit(&store, put("a", Version(0), "two")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     assert!(matches!(try_open(&nodes).await, Err(OpenError::Unusable { .. })));
 }
@@ -108,7 +108,7 @@ async fn nodes_that_write_to_disk_first_may_all_restart_at_once() {
     until_codes(&store, &[]).await;
     assert_eq!(store.get(&key("a")).await.unwrap().version, version);
     let fresh = open(&nodes).await;
-    committed(write(&fresh, put("a", version, "two")).await);
+    committed(commit(&fresh, put("a", version, "two")).await);
     assert_eq!(value(&store, "a").await.as_deref(), Some("two"));
 }
 
@@ -198,12 +198,12 @@ async fn a_minority_that_is_gone_is_told_and_a_majority_stops_everything_without
     let version = overwrite(&store, "a", "one").await;
     nodes.node(0).process().kill();
     nodes.node(1).process().pause();
-    let version = committed(write(&store, put("a", version, "two")).await);
+    let version = committed(commit(&store, put("a", version, "two")).await);
     until_codes(&store, &["NODE_DOWN", "NODE_DOWN"]).await;
     nodes.node(2).process().kill();
     until_codes(&store, &["NODE_DOWN", "NODE_DOWN", "NODE_DOWN", "NOQUORUM"]).await;
     // Whatever the two that are left have done: there is no majority of it.
-    let answer = write(&store, put("a", version, "three")).await;
+    let answer = commit(&store, put("a", version, "three")).await;
     assert!(
         matches!(answer, Err(StoreError::Ambiguous { .. } | StoreError::Unavailable { .. })),
         "{answer:?}"
@@ -212,7 +212,7 @@ async fn a_minority_that_is_gone_is_told_and_a_majority_stops_everything_without
     nodes.node(2).restart();
     until_codes(&store, &["NODE_DOWN"]).await;
     // The identical write either does it now or finds it done.
-    match write(&store, put("a", version, "three")).await {
+    match commit(&store, put("a", version, "three")).await {
         Ok(Verdict::Committed { .. }) => {}
         Ok(Verdict::Conflict { current: Some(current) }) => {
             assert_eq!(current.value().map(|value| &value[..]), Some(&b"three"[..]));

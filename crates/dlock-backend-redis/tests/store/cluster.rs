@@ -26,7 +26,7 @@ async fn guards_are_refused_and_listings_are_merged() {
     let store = open(&at(&redis)).await;
     let mut guarded = put("a", Version(0), "one");
     guarded.guards.push(Guard { key: key("b"), version: Version(0) });
-    assert!(matches!(write(&store, guarded).await, Err(StoreError::Invalid { .. })));
+    assert!(matches!(commit(&store, guarded).await, Err(StoreError::Invalid { .. })));
     assert!(!store.capabilities().guards);
     let names: Vec<String> = (0..1500).map(|number| format!("n/{number:04}")).collect();
     let writes = names.iter().map(|name| put(name, Version(0), name)).collect();
@@ -62,7 +62,7 @@ async fn a_slot_that_moves_takes_its_records_along() {
             runtime.block_on(async {
                 for (name, version) in names.iter().zip(&mut versions) {
                     // What is on its way is refused or served, but never served wrongly.
-                    match write(&store, put(name, *version, "meanwhile")).await {
+                    match commit(&store, put(name, *version, "meanwhile")).await {
                         Ok(Verdict::Committed { version: new }) => {
                             assert!(new > *version);
                             *version = new;
@@ -78,7 +78,7 @@ async fn a_slot_that_moves_takes_its_records_along() {
     for (name, version) in names.iter().zip(&versions) {
         let record = store.get(&key(name)).await.unwrap();
         assert_eq!(record.version, *version, "{name}");
-        let new = committed(write(&store, put(name, *version, "after")).await);
+        let new = committed(commit(&store, put(name, *version, "after")).await);
         assert!(new > *version);
     }
     let listed = store.list("n/", None, 1000).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_master_that_dies_is_replaced_and_versions_grow() {
                 record.version <= *old || record.value().is_some_and(|value| &value[..] == b"after"),
                 "{name}"
             );
-            match write(&store, put(name, record.version, "after")).await {
+            match commit(&store, put(name, record.version, "after")).await {
                 Ok(Verdict::Committed { version }) => {
                     assert!(version > *old, "{name}: {version:?} after {old:?}");
                     true
@@ -148,7 +148,7 @@ async fn a_user_needs_only_the_documented_permissions() {
     let mut watch = store.watch(Scope::Key(key("a"))).await.unwrap();
     let version = overwrite(&store, "a", "one").await;
     assert!(watch.next().await.is_some());
-    committed(write(&store, delete("a", version, 0)).await);
+    committed(commit(&store, delete("a", version, 0)).await);
     assert!(store.list("", None, 10).await.unwrap().records.is_empty());
     assert_eq!(store.health().await, Vec::new());
 }

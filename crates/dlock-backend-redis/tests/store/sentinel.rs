@@ -34,7 +34,7 @@ async fn a_failover_is_followed_with_growing_versions_and_a_resynchronisation() 
     redis.master().process().kill();
     let mut last = None;
     eventually("a write after the failover", async || {
-        match write(&store, put("w/kept", kept, "after")).await {
+        match commit(&store, put("w/kept", kept, "after")).await {
             Ok(Verdict::Committed { version }) => last = Some(version),
             // A write of unknown outcome was done by the master that came.
             Ok(Verdict::Conflict { current: None }) => {
@@ -73,7 +73,7 @@ async fn without_enough_replicas_a_write_is_of_unknown_outcome_and_a_read_says_n
             node.process().pause();
         }
     }
-    let answer = write(&store, put("a", version, "two")).await;
+    let answer = commit(&store, put("a", version, "two")).await;
     assert!(matches!(answer, Err(StoreError::Ambiguous { .. })), "{answer:?}");
     let answer = store.get(&key("a")).await;
     assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");

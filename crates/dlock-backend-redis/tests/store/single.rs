@@ -31,7 +31,7 @@ async fn writes_go_on_after_the_scripts_were_flushed() {
     let store = open(&at(&redis)).await;
     let first = overwrite(&store, "a", "one").await;
     redis.command(&["SCRIPT", "FLUSH"]);
-    let second = committed(write(&store, put("a", first, "two")).await);
+    let second = committed(commit(&store, put("a", first, "two")).await);
     assert!(second > first);
     assert_eq!(value(&store, "a").await.as_deref(), Some("two"));
 }
@@ -53,7 +53,7 @@ async fn versions_grow_over_a_restart_that_lost_the_newest_writes_and_epochs() {
             for (name, highest) in ["a", "b"].iter().zip(&mut highest) {
                 let present = overwrite(store, name, &format!("lost {run}")).await;
                 assert!(present > *highest, "run {run}: {present:?} after {highest:?}");
-                *highest = committed(write(store, delete(name, present, 1)).await);
+                *highest = committed(commit(store, delete(name, present, 1)).await);
                 assert!(*highest > present);
             }
         }
@@ -66,13 +66,13 @@ async fn a_write_to_a_server_that_stands_still_is_of_unknown_outcome() {
     let store = open(&at(&redis)).await;
     let version = overwrite(&store, "a", "one").await;
     redis.process().pause();
-    let answer = write(&store, put("a", version, "two")).await;
+    let answer = commit(&store, put("a", version, "two")).await;
     assert!(matches!(answer, Err(StoreError::Ambiguous { .. })), "{answer:?}");
     let answer = store.get(&key("a")).await;
     assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
     redis.process().resume();
     // What was under way comes into effect at most once: the same write either does it now or finds it done.
-    match write(&store, put("a", version, "two")).await {
+    match commit(&store, put("a", version, "two")).await {
         Ok(Verdict::Committed { .. }) => {}
         Ok(Verdict::Conflict { current: Some(current) }) => {
             assert_eq!(current.value().map(|value| &value[..]), Some(&b"two"[..]));
@@ -89,14 +89,14 @@ async fn a_server_that_is_gone_is_unavailable_and_nothing_was_written() {
     let version = overwrite(&store, "a", "one").await;
     redis.process().kill();
     // The connection's end may be noticed with the write already on its way; not so the next time.
-    drop(write(&store, put("a", version, "two")).await);
-    let answer = write(&store, put("a", version, "two")).await;
+    drop(commit(&store, put("a", version, "two")).await);
+    let answer = commit(&store, put("a", version, "two")).await;
     assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
     assert_eq!(codes(&store.health().await), ["UNREACHABLE"]);
     redis.restart();
     assert_eq!(value(&store, "a").await.as_deref(), Some("one"));
     assert_eq!(codes(&store.health().await), [""; 0]);
-    committed(write(&store, put("a", version, "two")).await);
+    committed(commit(&store, put("a", version, "two")).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +130,7 @@ async fn a_full_server_refuses_writes_as_full_and_says_so() {
     let big = "x".repeat(256 * 1024);
     let mut refused = None;
     for number in 0..100 {
-        let answer = write(&store, put(&format!("big {number}"), Version(0), &big)).await;
+        let answer = commit(&store, put(&format!("big {number}"), Version(0), &big)).await;
         if let Err(error) = answer {
             refused = Some(error);
             break;
@@ -141,7 +141,7 @@ async fn a_full_server_refuses_writes_as_full_and_says_so() {
     assert_eq!(codes(&conditions), ["NOSPACE"], "{conditions:?}");
     // What is there can still be read, and deleted.
     assert_eq!(value(&store, "kept").await.as_deref(), Some("small"));
-    committed(write(&store, delete("kept", kept, 1)).await);
+    committed(commit(&store, delete("kept", kept, 1)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +202,7 @@ async fn a_user_needs_only_the_documented_permissions_and_is_told_what_is_missin
         |user: &str, password: &str| format!("{}\nuser = \"{user}\"\npassword = \"{password}\"", at(&redis));
     let store = open(&with("dlock", "secret")).await;
     let version = overwrite(&store, "a", "one").await;
-    committed(write(&store, delete("a", version, 0)).await);
+    committed(commit(&store, delete("a", version, 0)).await);
     drop(store.watch(Scope::Key(key("a"))).await.unwrap());
     assert!(store.list("", None, 10).await.unwrap().records.is_empty());
     assert_eq!(codes(&store.health().await), [""; 0]);

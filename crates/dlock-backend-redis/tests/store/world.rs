@@ -1,7 +1,8 @@
 //! Handles onto a store, and short words for its calls.
 
 use dlock_backend_redis::{OpenError, RedisConfig, RedisStore, Settings};
-use dlock_store::{Change, Key, Store, StoreError, Verdict, Version, Write};
+pub(crate) use dlock_store::conformance::calls::*;
+use dlock_store::{Key, Store, StoreError, Verdict, Write};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -70,42 +71,6 @@ impl<S: Any + Send + Sync> Store for Kept<S> {
     async fn health(&self) -> Vec<dlock_store::Condition> {
         self.store.health().await
     }
-}
-
-pub(crate) fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-pub(crate) fn put(name: &str, expected: Version, value: &str) -> Write {
-    let change = Change::Put(value.to_owned().into_bytes().into());
-    Write { key: key(name), expected, change, guards: Default::default() }
-}
-
-pub(crate) fn delete(name: &str, expected: Version, floor: u64) -> Write {
-    Write { key: key(name), expected, change: Change::Delete { floor }, guards: Default::default() }
-}
-
-pub(crate) async fn write(store: &RedisStore, write: Write) -> Result<Verdict, StoreError> {
-    store.commit(vec![write]).await.remove(0)
-}
-
-pub(crate) fn committed(answer: Result<Verdict, StoreError>) -> Version {
-    match answer {
-        Ok(Verdict::Committed { version }) => version,
-        other => panic!("not committed: {other:?}"),
-    }
-}
-
-/// Writes over whatever is there.
-pub(crate) async fn overwrite(store: &RedisStore, name: &str, value: &str) -> Version {
-    let expected = store.get(&key(name)).await.unwrap().version;
-    committed(write(store, put(name, expected, value)).await)
-}
-
-/// The value that is there.
-pub(crate) async fn value(store: &RedisStore, name: &str) -> Option<String> {
-    let record = store.get(&key(name)).await.unwrap();
-    record.value().map(|value| String::from_utf8(value.to_vec()).unwrap())
 }
 
 /// All behaviours of the contract on one start of the servers.

@@ -109,7 +109,7 @@ pub(super) async fn concurrent_increments_lose_nothing(world: World) {
                     None => 0,
                 };
                 let mut answers =
-                    store.commit(vec![put(&key, record.version, &(count + 1).to_string())]).await;
+                    store.commit(vec![put(&key, record.version, (count + 1).to_string())]).await;
                 if let Verdict::Committed { .. } = answers.remove(0).expect("a verdict") {
                     return;
                 }
@@ -124,7 +124,7 @@ pub(super) async fn handles_see_each_others_writes_at_once(world: World) {
     let key = world.key("a");
     for number in 0..20 {
         let version = world.handle(number).get(&key).await.expect("a read").version;
-        let write = put(&key, version, &number.to_string());
+        let write = put(&key, version, number.to_string());
         let answer = world.handle(number).commit(vec![write]).await.remove(0).expect("a verdict");
         let written = committed(answer);
         let seen = world.handle(number + 1).get(&key).await.expect("a read");

@@ -5,6 +5,7 @@
 
 mod absence;
 mod basics;
+pub mod calls;
 mod guards;
 mod listing;
 mod watching;

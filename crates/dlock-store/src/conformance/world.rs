@@ -1,5 +1,6 @@
 //! What a behaviour works with: handles onto a store, and short words for its calls.
 
+use super::calls;
 use crate::{Change, Content, Guard, Key, Record, Store, StoreError, Verdict, Version, Write};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -40,9 +41,7 @@ impl World {
     }
 
     pub(crate) async fn try_write(&self, write: Write) -> Result<Verdict, StoreError> {
-        let mut answers = self.store().commit(vec![write]).await;
-        assert_eq!(answers.len(), 1, "one write, one verdict");
-        answers.remove(0)
+        calls::commit(&**self.store(), write).await
     }
 
     pub(crate) async fn write(&self, write: Write) -> Verdict {
@@ -62,8 +61,8 @@ impl World {
     }
 }
 
-pub(crate) fn put(key: &Key, expected: Version, value: &str) -> Write {
-    let change = Change::Put(Bytes::copy_from_slice(value.as_bytes()));
+pub(crate) fn put(key: &Key, expected: Version, value: impl AsRef<[u8]>) -> Write {
+    let change = Change::Put(Bytes::copy_from_slice(value.as_ref()));
     Write { key: key.clone(), expected, change, guards: Default::default() }
 }
 
