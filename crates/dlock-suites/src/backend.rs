@@ -93,6 +93,21 @@ impl Backend {
         }
     }
 
+    /// Its name in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Backend::Embedded => "embedded",
+            Backend::Etcd => "etcd",
+            Backend::EtcdCluster => "etcd, 3 nodes",
+            Backend::Redis => "Redis",
+            Backend::RedisSentinel => "Redis Sentinel",
+            Backend::RedisCluster => "Redis Cluster",
+            Backend::RedisQuorum => "Redis quorum",
+            Backend::Nats => "NATS",
+            Backend::NatsCluster => "NATS, 3 nodes",
+        }
+    }
+
     /// Whether a proxy can stand between a server and the store: not where there is none, nor where the nodes name each
     /// other.
     pub fn can_be_proxied(self) -> bool {

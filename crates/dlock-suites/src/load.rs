@@ -79,13 +79,23 @@ impl Load {
     /// # Panics
     /// When that takes longer than `at_most`.
     pub async fn wait_for_grants(&self, more: usize, at_most: Duration) -> Duration {
+        self.try_wait_for_grants(more, at_most).await.unwrap_or_else(|missing| panic!("{missing}"))
+    }
+
+    /// Waits until as many more were granted; returns how long that took.
+    ///
+    /// # Errors
+    /// When it takes longer than `at_most`: how many there are.
+    pub async fn try_wait_for_grants(&self, more: usize, at_most: Duration) -> Result<Duration, String> {
         let (begun, wanted) = (BootClock.now(), self.grants() + more);
         while self.grants() < wanted {
             let waited = BootClock.now().since(begun);
-            assert!(waited < at_most, "{} of {wanted} grants after {waited:?}", self.grants());
+            if waited >= at_most {
+                return Err(format!("{} of {wanted} grants after {waited:?}", self.grants()));
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        BootClock.now().since(begun)
+        Ok(BootClock.now().since(begun))
     }
 
     /// Lets everybody finish, and checks what they have written down.

@@ -14,18 +14,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const BACKENDS: [(&str, Backend); 9] = [
-    ("embedded", Backend::Embedded),
-    ("etcd", Backend::Etcd),
-    ("etcd, 3 nodes", Backend::EtcdCluster),
-    ("Redis", Backend::Redis),
-    ("Redis Sentinel", Backend::RedisSentinel),
-    ("Redis Cluster", Backend::RedisCluster),
-    ("Redis quorum", Backend::RedisQuorum),
-    ("NATS", Backend::Nats),
-    ("NATS, 3 nodes", Backend::NatsCluster),
-];
-
 /// README's features, and the behaviours that each of them is.
 const FEATURES: [(&str, &[&str]); 12] = [
     (
@@ -157,7 +145,7 @@ fn main() {
     let write = std::env::args().nth(1).is_some_and(|argument| argument == "--write");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let columns: Vec<(&str, Results)> =
-        BACKENDS.iter().map(|(name, backend)| (*name, run(&runtime, *backend))).collect();
+        Backend::ALL.into_iter().map(|backend| (backend.title(), run(&runtime, backend))).collect();
     let store: Vec<&str> =
         dlock_store::conformance::BEHAVIOURS.iter().map(|behaviour| behaviour.name).collect();
     let service: Vec<&str> = service::BEHAVIOURS.iter().map(|behaviour| behaviour.name).collect();

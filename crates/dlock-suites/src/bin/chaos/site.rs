@@ -108,14 +108,8 @@ impl Site {
 
     /// Waits until locks are granted as if nothing had been.
     fn wait_until_served(&self, after: &str) -> Result<Duration, String> {
-        let (begun, wanted) = (Instant::now(), self.load.grants() + MANY);
-        while self.load.grants() < wanted {
-            if begun.elapsed() > RECOVERY_MAX {
-                return Err(format!("after {after}, {} grants are missing", wanted - self.load.grants()));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(begun.elapsed())
+        let served = self.runtime.block_on(self.load.try_wait_for_grants(MANY, RECOVERY_MAX));
+        served.map_err(|missing| format!("after {after}: {missing}"))
     }
 
     fn begin(&mut self, fault: Fault) {

@@ -47,9 +47,9 @@ fn main() {
     let seconds = std::env::args().nth(1).map_or(3, |argument| argument.parse().expect("seconds"));
     let duration = Duration::from_secs(seconds);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for (name, backend) in [("etcd", Backend::Etcd), ("Redis", Backend::Redis), ("NATS", Backend::Nats)] {
+    for backend in [Backend::Etcd, Backend::Redis, Backend::Nats] {
         let deployment = Deployment::start(backend, 2);
-        runtime.block_on(compare(name, &deployment, duration));
+        runtime.block_on(compare(backend.title(), &deployment, duration));
     }
 }
 
