@@ -35,7 +35,7 @@ pub struct NatsConfig {
     pub token: Option<Secret>,
     /// TLS; `tls://` endpoints use the system's certificate authorities if this is not given.
     pub tls: Option<TlsConfig>,
-    /// How long to wait for a connection, and for the bucket to be read: `5s` by default.
+    /// How long to wait for a connection, and for more of the bucket while it is read: `5s` by default.
     #[serde(default, deserialize_with = "duration")]
     pub connect_timeout: Option<Duration>,
 }

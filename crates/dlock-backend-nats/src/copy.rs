@@ -65,6 +65,8 @@ pub(crate) struct SharedCopy {
     applied: watch::Sender<u64>,
     /// The greatest sequence that was acknowledged: it has to come.
     acknowledged: AtomicU64,
+    /// How many messages came since the beginning.
+    deliveries: AtomicU64,
     went_back: Notify,
     changes: broadcast::Sender<WatchEvent>,
 }
@@ -76,6 +78,7 @@ impl Default for SharedCopy {
             copy: Mutex::default(),
             applied,
             acknowledged: AtomicU64::new(0),
+            deliveries: AtomicU64::new(0),
             went_back: Notify::new(),
             changes,
         }
@@ -98,6 +101,15 @@ impl SharedCopy {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as this.
         let _ = applied.wait_for(|applied| *applied >= sequence).await;
+    }
+
+    /// How many messages came so far: while a bucket is read, they show that it goes on.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.deliveries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_delivery(&self) {
+        self.deliveries.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A publication was acknowledged with this sequence; when it was sent, the copy was complete up to `before`.

@@ -121,6 +121,7 @@ async fn follow(
             return Err("a message was lost on its way".into());
         }
         seen = sequence;
+        copy.count_delivery();
         take(connected, copy, sequence, &message);
         // The messages that were there may have been replaced meanwhile: then later ones come.
         nothing_pending |= pending == 0 || sequence >= last;

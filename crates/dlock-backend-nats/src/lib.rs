@@ -76,7 +76,8 @@ impl NatsStore {
     /// Connects, makes the bucket if it isn't there, and reads it. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When a setting is no good, no server answers within the connect timeout, or the bucket is not as it must be.
+    /// When a setting is no good, no server answers within the connect timeout, nothing of the bucket comes for as long
+    /// while it is read, or the bucket is not as it must be.
     pub async fn connect(config: &NatsConfig) -> Result<NatsStore, OpenError> {
         let connected = Connected::new(config).await?;
         let copy = Arc::new(SharedCopy::default());
@@ -85,20 +86,32 @@ impl NatsStore {
         let barrier = barrier::Barrier::new(connected.clone(), copy.clone());
         let tasks = [following.abort_handle(), collecting.abort_handle()];
         let store = NatsStore { shared: Arc::new(Shared { connected, copy, barrier, tasks }) };
-        // A bucket that was just made has no leader yet.
-        let mut why = "no answer".to_owned();
-        let reading = tokio::time::timeout(config.connect_timeout(), async {
-            while let Err(error) = store.shared.barrier.pass().await {
-                why = error.to_string();
-                tokio::time::sleep(RETRY).await;
-            }
-        });
-        match reading.await {
+        match store.read(config.connect_timeout()).await {
             Ok(()) => Ok(store),
-            Err(_) => {
+            Err(why) => {
                 let endpoints = store.shared.connected.endpoints.clone();
-                let why = format!("the bucket was not read within {:?} ({why})", config.connect_timeout());
                 Err(OpenError::Unreachable { endpoints, why })
+            }
+        }
+    }
+
+    /// Waits until the bucket is read, however long it is, unless nothing comes for `timeout`.
+    async fn read(&self, timeout: Duration) -> Result<(), String> {
+        let (mut why, mut delivered) = ("no answer".to_owned(), 0);
+        loop {
+            // A bucket that was just made has no leader yet.
+            let reading = async {
+                while let Err(error) = self.shared.barrier.pass().await {
+                    why = error.to_string();
+                    tokio::time::sleep(RETRY).await;
+                }
+            };
+            if tokio::time::timeout(timeout, reading).await.is_ok() {
+                return Ok(());
+            }
+            let before = std::mem::replace(&mut delivered, self.shared.copy.deliveries());
+            if delivered == before {
+                return Err(format!("nothing of the bucket came within {timeout:?} ({why})"));
             }
         }
     }
