@@ -147,6 +147,8 @@ pub struct ServerInfo {
     pub draining: bool,
     /// What is wrong with the store at the moment, for people.
     pub conditions: Vec<String>,
+    /// How many tasks it runs at the moment.
+    pub tasks: u64,
 }
 
 /// A change of a watched resource.

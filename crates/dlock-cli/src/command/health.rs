@@ -16,6 +16,7 @@ struct Shown {
     store_place: String,
     conditions: Vec<String>,
     caveats: Vec<String>,
+    tasks: u64,
 }
 
 pub(crate) async fn run(global: &Global) -> Result<u8, Exit> {
@@ -30,6 +31,7 @@ pub(crate) async fn run(global: &Global) -> Result<u8, Exit> {
         store_place: info.store_place,
         conditions: info.conditions,
         caveats: info.caveats,
+        tasks: info.tasks,
     };
     if global.output == OutputFormat::Json {
         output::json(&shown)?;

@@ -155,6 +155,7 @@ pub(crate) fn server(info: v1::GetServerInfoResponse) -> Result<ServerInfo, Erro
         serving: info.serving,
         draining: info.draining,
         conditions: info.conditions,
+        tasks: info.tasks,
     })
 }
 

@@ -2375,6 +2375,10 @@ pub struct GetServerInfoResponse {
     /// What is wrong with the store at the moment, for people.
     #[prost(string, repeated, tag = "8")]
     pub conditions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many tasks the server runs at the moment: with as many sessions and requests as before, they are as many as
+    /// before.
+    #[prost(uint64, tag = "9")]
+    pub tasks: u64,
 }
 /// Generated client implementations.
 pub mod query_service_client {

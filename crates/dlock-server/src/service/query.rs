@@ -7,6 +7,7 @@ use dlock_engine::Engine;
 use dlock_proto::v1::query_service_server::QueryService;
 use dlock_proto::v1::*;
 use futures::StreamExt;
+use tokio::runtime::Handle;
 use tonic::{Request, Response};
 
 pub(crate) struct QueryApi(pub(crate) Engine);
@@ -74,6 +75,7 @@ impl QueryService for QueryApi {
             serving: health.serving,
             draining: health.draining,
             conditions: health.conditions.into_iter().map(|c| format!("{}: {}", c.code, c.message)).collect(),
+            tasks: Handle::current().metrics().num_alive_tasks() as u64,
         }))
     }
 }
