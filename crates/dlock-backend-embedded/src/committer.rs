@@ -2,6 +2,9 @@
 //!
 //! For each batch, in this order: decide, write to disk, make visible and announce, answer. So nobody reads, is told
 //! of, or is promised what a crash could take back.
+//!
+//! When a transaction fails, nothing is served until all that is served has been written to a new file: that is tried
+//! again and again, so that service goes on by itself when a full disk has room again.
 
 use crate::batch::{Batch, Decisions};
 use crate::disk::{Disk, WriteFailure};
@@ -12,8 +15,9 @@ use futures::channel::oneshot;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A transaction that has this many writes takes no further call: more would make all of them wait for long.
 const BATCH_WRITES: usize = 4096;
@@ -27,6 +31,9 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What a write counts for besides its key and its value, in bytes.
 const WRITE_BYTES: usize = 128;
+
+/// How long after a failed transaction, and after each failed attempt to mend that, the next attempt comes.
+const MEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One call of commit.
 struct Call {
@@ -53,7 +60,8 @@ impl Committer {
     pub(crate) fn start(state: Arc<State>, disk: Disk) -> std::io::Result<Committer> {
         let (calls, incoming) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let worker = Worker { state, disk, incoming, waiting_bytes: Arc::clone(&waiting_bytes) };
+        let waiting = Arc::clone(&waiting_bytes);
+        let worker = Worker { state, disk, incoming, waiting_bytes: waiting, mend_at: None };
         let thread =
             std::thread::Builder::new().name("dlock-commit".to_owned()).spawn(move || worker.run())?;
         Ok(Committer { calls: Some(calls), thread: Some(thread), waiting_bytes })
@@ -110,12 +118,46 @@ struct Worker {
     disk: Disk,
     incoming: Receiver<Call>,
     waiting_bytes: Arc<AtomicUsize>,
+    /// When to write all anew, after a transaction failed.
+    mend_at: Option<Instant>,
 }
 
+#[allow(clippy::disallowed_methods)] // it says when to try again, and decides nothing of what is stored
 impl Worker {
-    fn run(self) {
-        while let Ok(first) = self.incoming.recv() {
-            self.commit(self.gather(first));
+    fn run(mut self) {
+        while let Some(first) = self.next() {
+            let calls = self.gather(first);
+            self.commit(calls);
+        }
+    }
+
+    /// The next call. Until it comes, what broke is mended.
+    fn next(&mut self) -> Option<Call> {
+        while let Some(mend_at) = self.mend_at {
+            let left = mend_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.mend();
+                continue;
+            }
+            match self.incoming.recv_timeout(left) {
+                Ok(call) => return Some(call),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.incoming.recv().ok()
+    }
+
+    /// Serves again, if all that is committed could be written anew. What failed before has not happened then.
+    fn mend(&mut self) {
+        let (pages, absences) = (self.state.pages(), self.state.absences());
+        match self.disk.rewrite(pages, absences) {
+            Ok(()) => {
+                self.mend_at = None;
+                self.state.mend();
+            }
+            // What is wrong is told since the transaction failed.
+            Err(_) => self.mend_at = Some(Instant::now() + MEND_INTERVAL),
         }
     }
 
@@ -135,7 +177,7 @@ impl Worker {
         calls
     }
 
-    fn commit(&self, calls: Vec<Call>) {
+    fn commit(&mut self, calls: Vec<Call>) {
         let mut calls = calls.into_iter();
         let decided = self.state.read(|map| {
             let mut batch = Batch::new(map);
@@ -169,7 +211,7 @@ impl Worker {
     }
 
     /// Writes to disk, then makes visible.
-    fn write(&self, decisions: Decisions) -> Result<(), StoreError> {
+    fn write(&mut self, decisions: Decisions) -> Result<(), StoreError> {
         if decisions.writes.is_empty() {
             return Ok(());
         }
@@ -179,7 +221,9 @@ impl Worker {
                 Ok(())
             }
             Err(failure) => {
-                let condition = condition(&failure);
+                let mends = self.disk.can_be_rewritten();
+                self.mend_at = mends.then(|| Instant::now() + MEND_INTERVAL);
+                let condition = condition(&failure, mends);
                 let (full, reason) = (condition.code == NOSPACE, condition.message.clone());
                 self.state.break_down(condition);
                 Err(match failure {
@@ -205,20 +249,17 @@ impl Drop for Worker {
 
 const NOSPACE: &str = "NOSPACE";
 
-/// What is wrong after a failed transaction: nothing is served any more until the directory is opened anew.
-///
-/// To go on would be a guess. The database refuses all work after an error of the disk, and after a failed sync not
-/// even reading it again tells what is on disk: the system's cache shows what was written, synced or not.
-fn condition(failure: &WriteFailure) -> Condition {
+/// What is wrong after a failed transaction: nothing is served until all has been written anew, by this process or, from
+/// what is on the disk, by the next.
+fn condition(failure: &WriteFailure, mends: bool) -> Condition {
     let (WriteFailure::NotWritten(error) | WriteFailure::Unknown(error)) = failure;
     let full = matches!(error, redb::Error::Io(error)
         if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
-    let (code, way_out) = if full {
-        (NOSPACE, "make room on the disk and restart this server")
-    } else {
-        ("IO", "look after the disk and restart this server")
-    };
-    let message = format!("the data directory could not be written ({error}): {way_out}");
+    let (code, way_out) =
+        if full { (NOSPACE, "make room on the disk") } else { ("IO", "look after the disk") };
+    let then =
+        if mends { "service goes on by itself once all can be written anew" } else { "restart this server" };
+    let message = format!("the data directory could not be written ({error}): {way_out}; {then}");
     Condition { severity: Severity::Failure, code, message }
 }
 

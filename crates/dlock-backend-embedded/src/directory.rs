@@ -41,6 +41,14 @@ impl DataDirectory {
         private_file().truncate(true).open(self.file(name)).map(drop)
     }
 
+    /// Removes a file, if there is one.
+    pub(crate) fn remove_file(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a whole file its final name; when this returns, it has it on disk too.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.file(from), self.file(to))?;

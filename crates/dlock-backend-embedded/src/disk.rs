@@ -5,7 +5,7 @@ use crate::directory::DataDirectory;
 use crate::error::OpenError;
 use crate::map::{Absence, BUCKETS, Decided, Map};
 use bytes::Bytes;
-use dlock_store::{Change, Key, Version};
+use dlock_store::{Change, Key, Page, Version};
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
     WriteTransaction,
@@ -33,7 +33,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(crate) struct Disk {
     database: Database,
     /// Unlocked after the database is closed: fields are dropped in this order.
-    _directory: Option<DataDirectory>,
+    directory: Option<DataDirectory>,
 }
 
 /// A batch that was not written for sure, or perhaps not.
@@ -48,7 +48,7 @@ impl Disk {
     pub(crate) fn open(path: &Path) -> Result<(Disk, Map), OpenError> {
         let directory = DataDirectory::open(path)?;
         let database = open_file(&directory).map_err(|failure| failure.at_directory(path))?;
-        Disk { database, _directory: Some(directory) }.loaded().map_err(|failure| failure.at_directory(path))
+        Disk { database, directory: Some(directory) }.loaded().map_err(|failure| failure.at_directory(path))
     }
 
     pub(crate) fn open_with_backend(
@@ -58,7 +58,7 @@ impl Disk {
         let open = || {
             let database = builder().create_with_backend(backend)?;
             initialise(&database)?;
-            Disk { database, _directory: None }.loaded()
+            Disk { database, directory: None }.loaded()
         };
         open().map_err(|failure: Failure| failure.at(place))
     }
@@ -72,6 +72,37 @@ impl Disk {
     pub(crate) fn write(&self, batch: &Decisions) -> Result<(), WriteFailure> {
         let transaction = self.fill(batch).map_err(WriteFailure::NotWritten)?;
         transaction.commit().map_err(|error| WriteFailure::Unknown(error.into()))
+    }
+
+    /// Whether [`Disk::rewrite`] can help: not a storage backend of a test's own.
+    pub(crate) fn can_be_rewritten(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Writes all of it to a new file, which takes the old one's place; when this returns, it is on disk.
+    ///
+    /// This is the way out of a failed write. The old file can't be trusted then: after a failed sync the system takes
+    /// what it could not write for written, so that reading the file tells nothing of what is on the disk
+    /// (Rebello et al., *Can applications recover from fsync failures?*, USENIX ATC 2020).
+    pub(crate) fn rewrite(
+        &mut self,
+        pages: impl Iterator<Item = Page>,
+        absences: Vec<(usize, Absence)>,
+    ) -> Result<(), Failure> {
+        let Some(directory) = &self.directory else {
+            return Err(Failure::Corrupt("it has no directory".to_owned()));
+        };
+        match make_whole(directory, pages, absences) {
+            Ok(database) => {
+                self.database = database;
+                Ok(())
+            }
+            Err(failure) => {
+                // It takes room, which may be what is missing; the next attempt begins with it anew in any case.
+                let _removed = directory.remove_file(DRAFT);
+                Err(failure)
+            }
+        }
     }
 
     fn fill(&self, batch: &Decisions) -> Result<WriteTransaction, redb::Error> {
@@ -111,6 +142,34 @@ fn open_file(directory: &DataDirectory) -> Result<Database, Failure> {
     }
     let database = builder().open(directory.file(FILE))?;
     initialise(&database)?;
+    Ok(database)
+}
+
+/// Makes the directory's database with these contents, in place of one that is there.
+fn make_whole(
+    directory: &DataDirectory,
+    pages: impl Iterator<Item = Page>,
+    absences: Vec<(usize, Absence)>,
+) -> Result<Database, Failure> {
+    directory.make_file(DRAFT)?;
+    let database = builder().create(directory.file(DRAFT))?;
+    initialise(&database)?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        for (key, record) in pages.flat_map(|page| page.records) {
+            if let Some(value) = record.value() {
+                records.insert(key.as_str().as_bytes(), (record.version.0, value.as_ref()))?;
+            }
+        }
+        let mut stored = transaction.open_table(ABSENCES)?;
+        for (bucket, absence) in absences {
+            stored.insert(bucket as u16, (absence.version.0, absence.floor))?;
+        }
+    }
+    transaction.commit()?;
+    directory.rename(DRAFT, FILE)?;
     Ok(database)
 }
 
@@ -161,7 +220,7 @@ fn load(transaction: &ReadTransaction) -> Result<Map, Failure> {
 }
 
 /// An [`OpenError`] that does not know yet where it happened.
-enum Failure {
+pub(crate) enum Failure {
     Database(redb::Error),
     Corrupt(String),
     Newer { found: u64 },

@@ -15,7 +15,7 @@ use std::ops::Bound;
 pub(crate) const BUCKETS: usize = 256;
 
 /// The most records in one page of a listing: no write is made visible while it is put together.
-const PAGE_MAX: usize = 1024;
+pub(crate) const PAGE_MAX: usize = 1024;
 
 /// What becomes of one write: [`Verdict::Committed`] only once it is as durable as the store makes it.
 pub(crate) type Answer = Result<Verdict, StoreError>;
@@ -156,6 +156,11 @@ impl Map {
                 entry.insert(stored);
             }
         }
+    }
+
+    /// What is to be stored of the buckets, by number.
+    pub(crate) fn absences(&self) -> Vec<(usize, Absence)> {
+        self.buckets.iter().map(|bucket| bucket.absence).enumerate().collect()
     }
 
     /// Takes over what was stored of a bucket, below [`BUCKETS`].

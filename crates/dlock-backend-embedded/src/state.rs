@@ -1,8 +1,8 @@
 //! What the handles of a store share: the records, those who watch them, and what is wrong.
 
-use crate::map::{Answer, Decided, Map, View};
+use crate::map::{Absence, Answer, Decided, Map, PAGE_MAX, View};
 use crate::watch::{Watchers, Watching};
-use dlock_store::{Condition, Scope, StoreError, Verdict, Version, Write};
+use dlock_store::{Condition, Page, Scope, StoreError, Verdict, Version, Write};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::task::Waker;
@@ -94,9 +94,29 @@ impl State {
         remove(&mut self.inner.write().watchers);
     }
 
-    /// Serves nothing any more.
+    /// Serves nothing any more, until it is mended.
     pub(crate) fn break_down(&self, condition: Condition) {
         self.inner.write().broken = Some(condition);
+    }
+
+    /// Serves again what it served before.
+    pub(crate) fn mend(&self) {
+        self.inner.write().broken = None;
+    }
+
+    /// All that is committed, broken or not: for the one that writes, while nothing is written.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = Page> {
+        let mut after = None;
+        std::iter::from_fn(move || {
+            let page = self.inner.read().map.list("", after.as_ref(), PAGE_MAX);
+            after = Some(page.records.last()?.0.clone());
+            Some(page)
+        })
+    }
+
+    /// What the keys that are absent have as their versions and floors, by bucket.
+    pub(crate) fn absences(&self) -> Vec<(usize, Absence)> {
+        self.inner.read().map.absences()
     }
 
     pub(crate) fn broken(&self) -> Option<Condition> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod durability;
+mod full_disk;
 mod reopening;
 
 mod in_memory {
