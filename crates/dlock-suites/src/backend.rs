@@ -93,6 +93,16 @@ impl Backend {
         }
     }
 
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// What the names are, if none has this one.
+    pub fn from_name(name: &str) -> Result<Backend, String> {
+        let names: Vec<&str> = Backend::ALL.iter().map(|backend| backend.name()).collect();
+        let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
+        found.ok_or_else(|| format!("there is no {name:?}: use one of {}", names.join(", ")))
+    }
+
     /// Its name in tables.
     pub fn title(self) -> &'static str {
         match self {

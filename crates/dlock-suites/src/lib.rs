@@ -8,6 +8,7 @@
 mod backend;
 mod deployment;
 pub mod faults;
+mod handle;
 pub mod history;
 mod load;
 mod proxy;

@@ -59,9 +59,14 @@ impl DlockServer {
         self.process = launch(&self.arguments, &self.log);
     }
 
+    /// Which process it is at the moment.
+    pub fn process_id(&self) -> u32 {
+        self.process.id().expect("a local program")
+    }
+
     /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let pid = self.process.id().expect("a local program");
+        let pid = self.process_id();
         let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
         let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
         resident * 4096

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod commands;
+mod disk;
 mod fault;
 mod report;
 mod site;
@@ -21,7 +22,7 @@ struct Arguments {
     #[command(subcommand)]
     part: Option<Part>,
     /// The store, and how it is set up.
-    #[arg(long, value_parser = backend, default_value = "embedded")]
+    #[arg(long, value_parser = Backend::from_name, default_value = "embedded")]
     backend: Backend,
     /// How long faults are made.
     #[arg(long, default_value_t = 5.0)]
@@ -42,12 +43,6 @@ enum Part {
     /// What `dlockctl lock` runs: writes down that it runs, until it has run for long enough.
     #[command(hide = true)]
     Hold { log: PathBuf, milliseconds: u64 },
-}
-
-fn backend(name: &str) -> Result<Backend, String> {
-    let names: Vec<&str> = Backend::ALL.iter().map(|backend| backend.name()).collect();
-    let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
-    found.ok_or_else(|| format!("there is no {name:?}: use one of {}", names.join(", ")))
 }
 
 fn main() -> ExitCode {

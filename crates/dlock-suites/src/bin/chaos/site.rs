@@ -2,6 +2,7 @@
 
 use crate::Arguments;
 use crate::commands::Commands;
+use crate::disk::{Disk, Hoarder};
 use crate::fault::{Fault, Way};
 use crate::report::{self, Report};
 use dlock_suites::{Backend, Between, Deployment, Load, Proxy};
@@ -10,10 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -24,7 +22,6 @@ const TTL: Duration = Duration::from_secs(10);
 const MANY: usize = 50;
 /// Longer than dlock stands still after a store has lost what it had acknowledged.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
-const DISK: &str = "size=96m";
 
 /// Makes faults for as long as is asked for.
 pub(crate) fn disturb(arguments: &Arguments) -> Report {
@@ -48,6 +45,7 @@ pub(crate) fn disturb(arguments: &Arguments) -> Report {
         for fault in others.into_iter().chain(of_servers) {
             site.end(fault);
         }
+        let name = if site.disk_was_noticed() { name } else { format!("{name} (nobody noticed)") };
         match site.wait_until_served(&name) {
             Ok(took) => recoveries.entry(name).or_default().push(took),
             Err(error) => unserved = Some(error),
@@ -77,6 +75,9 @@ struct Site {
     victim: usize,
     clocks: Option<Clocks>,
     disk: Option<Disk>,
+    hoarder: Option<Hoarder>,
+    /// The server has said that the disk was full, when it was so last.
+    disk_noticed: bool,
     _directory: tempfile::TempDir,
 }
 
@@ -90,7 +91,7 @@ impl Site {
         let between = Between {
             store: backend.can_be_proxied(),
             clients: true,
-            data: disk.as_ref().map(|disk| disk.0.clone()),
+            data: disk.as_ref().map(Disk::path),
             environment: clocks
                 .iter()
                 .flat_map(|clocks| (0..SERVERS).map(|server| clocks.of(server)))
@@ -102,14 +103,31 @@ impl Site {
         let commands = Commands::start(arguments.commands, &deployment.endpoints(), directory.path());
         let possible = Fault::possible(backend, clocks.is_some(), disk.is_some());
         let random = StdRng::seed_from_u64(arguments.seed);
-        let (victim, _directory) = (0, directory);
-        Site { runtime, load, commands, deployment, random, possible, victim, clocks, disk, _directory }
+        Site {
+            runtime,
+            load,
+            commands,
+            deployment,
+            random,
+            possible,
+            victim: 0,
+            clocks,
+            disk,
+            hoarder: None,
+            disk_noticed: true,
+            _directory: directory,
+        }
     }
 
     /// Waits until locks are granted as if nothing had been.
     fn wait_until_served(&self, after: &str) -> Result<Duration, String> {
         let served = self.runtime.block_on(self.load.try_wait_for_grants(MANY, RECOVERY_MAX));
         served.map_err(|missing| format!("after {after}: {missing}"))
+    }
+
+    /// False once after a full disk that did not matter.
+    fn disk_was_noticed(&mut self) -> bool {
+        std::mem::replace(&mut self.disk_noticed, true)
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -150,7 +168,11 @@ impl Site {
                     clocks.set(self.victim, hours);
                 }
             }
-            Fault::DiskFull => self.disk.iter().for_each(Disk::fill),
+            Fault::DiskFull => {
+                self.disk.iter().for_each(Disk::fill);
+                let endpoints = self.deployment.endpoints();
+                self.hoarder = Some(Hoarder::start(&self.runtime, endpoints));
+            }
         }
     }
 
@@ -172,7 +194,10 @@ impl Site {
                 proxies.iter().flatten().for_each(Proxy::mend);
             }
             Fault::ClientsCut(_) | Fault::ClientsSlow => fronts.iter().for_each(Proxy::mend),
-            Fault::DiskFull => self.disk.iter().for_each(Disk::empty),
+            Fault::DiskFull => {
+                self.disk_noticed = self.hoarder.take().is_some_and(|hoarder| hoarder.end(&self.runtime));
+                self.disk.iter().for_each(Disk::empty);
+            }
             Fault::RollingRestart | Fault::CommandKilled | Fault::ClockJump => {}
         }
     }
@@ -218,39 +243,5 @@ impl Clocks {
 
     fn set(&self, server: usize, hours: i32) {
         std::fs::write(self.file(server), format!("{hours:+}h\n")).unwrap();
-    }
-}
-
-/// A small file system of its own.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// None where we may not.
-    fn mount(path: &Path) -> Option<Disk> {
-        std::fs::create_dir(path).unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(path).status();
-        status.is_ok_and(|status| status.success()).then(|| Disk(path.to_owned()))
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    fn fill(&self) {
-        let mut file = File::create(self.filler()).unwrap();
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Whatever still uses it keeps it until then.
-        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
