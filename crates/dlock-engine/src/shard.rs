@@ -40,8 +40,8 @@ pub(crate) enum Input {
 #[derive(Default)]
 pub(crate) struct ShardInner {
     pub(crate) slots: HashMap<ResourceId, Slot>,
-    /// Resources that nobody used when they were listed, oldest first.
-    pub(crate) unused: VecDeque<ResourceId>,
+    /// Resources that nobody used when they were listed, with the tick of their last use by then; oldest first.
+    pub(crate) unused: VecDeque<(ResourceId, u64)>,
     /// Resources that rechecks look at: somebody is in their queue, or a commit that was given up may still arrive.
     pub(crate) contended: HashSet<ResourceId>,
 }
@@ -103,7 +103,7 @@ impl ShardInner {
             self.slots.remove(resource); // its entry in `unused`, if any, is skipped when it comes up
         } else if !slot.listed {
             slot.listed = true;
-            self.unused.push_back(resource.clone());
+            self.unused.push_back((resource.clone(), slot.used));
         }
     }
 }

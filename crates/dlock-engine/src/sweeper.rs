@@ -112,13 +112,20 @@ impl Shared {
             let mut shard = shard.lock();
             let looks = shard.unused.len();
             for _ in 0..looks {
-                let Some(resource) = shard.unused.pop_front() else { break };
+                let Some((resource, listed)) = shard.unused.pop_front() else { break };
+                let is_old = |used: u64| tick.saturating_sub(used) > age;
                 let too_many = shard.unused.len() >= self.config.idle_resources_max;
-                let Some(slot) = shard.slots.get_mut(&resource) else { continue };
-                let old = tick.saturating_sub(slot.used) > age;
-                if !old && !too_many {
-                    shard.unused.push_front(resource);
+                if !is_old(listed) && !too_many {
+                    shard.unused.push_front((resource, listed));
                     break; // those behind it were listed later
+                }
+                let Some(slot) = shard.slots.get_mut(&resource) else { continue };
+                let old = is_old(slot.used);
+                if !old && !too_many {
+                    // Used again since: it must not keep those behind it from being looked at.
+                    let used = slot.used;
+                    shard.unused.push_back((resource, used));
+                    continue;
                 }
                 slot.listed = false;
                 if let Some(known) = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet()) {

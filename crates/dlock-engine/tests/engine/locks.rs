@@ -1,9 +1,13 @@
 //! Locks of one server's sessions.
 
 use crate::world::*;
+use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::resource::{Refusal, ValueUpdate};
 use dlock_core::{LockId, Mode, ValueBlock};
-use dlock_engine::{Event, Patience, Reply, Request, RequestError, RequestId};
+use dlock_engine::{Engine, EngineConfig, Event, Patience, Reply, Request, RequestError, RequestId};
+use dlock_runtime::Environment;
+use dlock_store::Store;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -287,4 +291,31 @@ async fn a_reentrant_acquire_shares_the_lock_until_the_last_release() {
     assert!(two.try_lock(1, "r", Mode::ProtectedRead).await.is_err());
     one.release(2).await.unwrap();
     two.try_lock(2, "r", Mode::ProtectedRead).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_in_use_does_not_keep_others_from_being_collected() {
+    let store = Arc::new(EmbeddedStore::in_memory());
+    let config = EngineConfig {
+        shards: 1,
+        idle_resource_age: Duration::from_secs(5),
+        sweep_interval: Duration::from_secs(3600),
+        ..EngineConfig::default()
+    };
+    let environment = Environment::simulated(1, 1.0);
+    let engine = Engine::start(store.clone(), environment, config).await.unwrap();
+    let client = Client::open(&engine).await;
+    client.keep_alive();
+    for (lock, resource) in ["used", "once", "once more"].into_iter().enumerate() {
+        client.lock(lock as u64 + 1, resource, Mode::Exclusive).await.unwrap();
+        client.release(lock as u64 + 1).await.unwrap();
+    }
+    for lock in 10..50 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.lock(lock, "used", Mode::Exclusive).await.unwrap();
+        client.release(lock).await.unwrap();
+    }
+    let records = store.list("r/", None, 10).await.unwrap().records;
+    let left: Vec<&str> = records.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(left, ["r/default/used"]);
 }
