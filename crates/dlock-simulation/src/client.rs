@@ -6,7 +6,7 @@ use crate::history::{Answer, Ask, Recorder};
 use crate::network::SimulatedConnector;
 use crate::register::Registers;
 use crate::world::{Time, World, between};
-use dlock_client::{Client, Environment, Error, Mode, ReleaseError, ValueBlock};
+use dlock_client::{Client, Environment, Error, LossReason, Mode, ReleaseError, ValueBlock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
@@ -195,6 +195,9 @@ impl Worker {
     /// What a failed request says of its effect.
     fn failed(&self, error: Option<Error>, try_only: bool) -> Answer {
         let Some(error) = error else { return Answer::Unknown };
+        if let Error::LockLost { reason } = error {
+            self.lost(reason, "a request");
+        }
         match error {
             Error::WouldBlock => Answer::WouldBlock,
             Error::Deadlock => Answer::Deadlock,
@@ -211,6 +214,13 @@ impl Worker {
         }
     }
 
+    /// Nobody takes locks away here.
+    fn lost(&self, reason: LossReason, told: &str) {
+        if reason == LossReason::Revoked && self.plan.bug.is_none() {
+            self.tools.complaints.lock().push(format!("{}: {told} was told of a revocation", self.plan.name));
+        }
+    }
+
     /// Works with a lock for a while, and lets it go, in one of the ways there are.
     async fn use_lock(&mut self, mut held: Held) {
         for _ in 0..self.dice.random_range(0..4) {
@@ -221,6 +231,9 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
             if !held.still_good() {
+                if let Some(reason) = held.guard_mut().loss() {
+                    self.lost(reason, "a guard");
+                }
                 break;
             }
             let goes_on = match self.dice.random_range(0..4) {
@@ -340,6 +353,10 @@ impl Worker {
             Err(ReleaseError::ValueNotWritten { .. } | ReleaseError::Refused(_)) if !unsure => {
                 let complaint = format!("{}: #{operation}: {result:?}", self.plan.name);
                 self.tools.complaints.lock().push(complaint);
+                Answer::Unknown
+            }
+            Err(ReleaseError::Lost(reason)) => {
+                self.lost(reason, "a release");
                 Answer::Unknown
             }
             Err(_) => Answer::Unknown,

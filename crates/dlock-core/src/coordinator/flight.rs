@@ -157,6 +157,14 @@ impl<T> Flight<T> {
         self.done.iter().flat_map(|done| done.promoted.iter().map(|grant| grant.key))
     }
 
+    /// Locks that the commit would have ended, each for its own sender.
+    pub(super) fn ended(&self) -> impl Iterator<Item = LockKey> {
+        self.done.iter().filter_map(|done| match &done.pending.command {
+            Command::Release { key, .. } | Command::Cancel { key } => Some(*key),
+            _ => None,
+        })
+    }
+
     /// The commands, to be decided anew on a record that is read after they came.
     pub(super) fn into_pending(self, retried: bool) -> Vec<Pending<T>> {
         let again = |mut pending: Pending<T>| {

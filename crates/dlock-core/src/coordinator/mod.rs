@@ -184,7 +184,7 @@ pub enum Action<T> {
     },
     /// A lock that had waited, or whose conversion had, is granted. Whoever is home to its session tells it.
     Promoted(Grant),
-    /// A lock is gone from the record, and no command that was submitted here asked for that. If its session is at
+    /// A lock is gone from the record, and no command that was submitted here asked for that, answered or not. If its session is at
     /// home here, it was revoked; else it may as well have been released there.
     Vanished(LockKey),
     /// The record's last token is smaller than it was: the store has gone back in time.
@@ -216,6 +216,8 @@ pub struct Coordinator<T> {
     base: Option<Box<Resource>>,
     /// Locks that a commit of unknown outcome may have granted, and that nobody was told of.
     untold: Vec<LockKey>,
+    /// Locks that a commit of unknown outcome, since given up, may have ended because it was asked to.
+    ended: Vec<LockKey>,
     /// The version that a commit of unknown outcome expected, after it was given up: while the record has it, the
     /// commit may still arrive.
     doubted: Option<u64>,
@@ -230,6 +232,7 @@ impl<T> Default for Coordinator<T> {
             pending: Vec::new(),
             base: None,
             untold: Vec::new(),
+            ended: Vec::new(),
             doubted: None,
             wanted: ModeSet::EMPTY,
         }
@@ -546,6 +549,9 @@ impl<T> Coordinator<T> {
 
     fn settle(&mut self, version: u64, resource: Box<Resource>, out: &mut Vec<Action<T>>) {
         self.doubted = self.doubted.filter(|doubted| *doubted == version);
+        if self.doubted.is_none() {
+            self.ended.clear();
+        }
         let wanted = resource.queued_modes();
         if wanted != self.wanted {
             self.wanted = wanted;
@@ -556,8 +562,10 @@ impl<T> Coordinator<T> {
 
     fn tell_differences(&self, before: &Resource, now: &Resource, out: &mut Vec<Action<T>>) {
         use crate::resource::LockState;
-        // A lock that one of our own commands is about to end is answered by that command.
-        let ours = |key: LockKey| self.pending.iter().any(|pending| pending.ends(key));
+        // A lock that one of our own commands is about to end is answered by that command; one that a command has ended
+        // which had no answer, by the command that is sent in its place.
+        let ours =
+            |key: LockKey| self.pending.iter().any(|pending| pending.ends(key)) || self.ended.contains(&key);
         for entry in before.queue() {
             match now.lock(entry.key) {
                 Some(LockState::Granted(grant)) => out.push(Action::Promoted(grant)),
@@ -595,6 +603,9 @@ impl<T> Coordinator<T> {
         self.state = State::Unknown;
         self.doubt(&flight);
         self.untold.extend(flight.promoted());
+        if flight.may_arrive {
+            self.ended.extend(flight.ended());
+        }
         for pending in flight.into_pending(true) {
             out.push(Action::Fail {
                 ticket: pending.ticket,

@@ -545,6 +545,32 @@ fn a_lock_that_was_revoked_elsewhere_is_told_as_vanished() {
 }
 
 #[test]
+fn a_lock_that_its_own_release_has_ended_without_an_answer_is_not_told_as_vanished() {
+    let mut store = Store::empty();
+    let mut one = Server::new(SHARED);
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    one.submit("r", release(key(1, 1)), guard(1));
+    let commit = one.take_commit();
+    store.commit(&commit);
+    one.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    one.take_load();
+    one.coordinator.loaded(Err("down".into()), &SHARED, &mut one.actions);
+    assert_eq!(one.told(), ["a: granted EX token 1", "r: unavailable"]);
+    one.coordinator.changed(Some(store.read()), &SHARED, &mut one.actions);
+    one.serve(&mut store);
+    assert_eq!(one.told(), [""; 0]);
+    // From here on it would be somebody else's doing.
+    one.submit("b", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    let mut two = Server::new(SHARED);
+    two.submit("x", Command::Revoke { key: key(1, 1), token: None }, None);
+    two.serve(&mut store);
+    one.coordinator.changed(Some(store.read()), &SHARED, &mut one.actions);
+    assert_eq!(one.told(), ["b: granted EX token 2", "vanished 1"]);
+}
+
+#[test]
 fn a_record_that_cannot_be_read_fails_its_commands_and_says_why() {
     let mut server = Server::new(ALONE);
     server.submit("a", acquire(key(1, 1)), guard(1));

@@ -230,6 +230,12 @@ impl Locks {
         self.locks.get(&lock).is_some_and(|state| state.held.is_some())
     }
 
+    /// Whether the lock's release was sent before, without an answer: then its disappearance is that answer.
+    pub(crate) fn may_be_released(&self, lock: LockId) -> bool {
+        let operation = self.locks.get(&lock).and_then(|state| state.operation.as_ref());
+        operation.is_some_and(|operation| operation.resent && matches!(operation.goal, Goal::Release(_)))
+    }
+
     /// Whether nothing is held, wanted or on its way out.
     pub(crate) fn is_empty(&self) -> bool {
         self.locks.is_empty()

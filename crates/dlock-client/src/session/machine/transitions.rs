@@ -214,9 +214,15 @@ impl Machine {
     }
 
     pub(super) fn lose_lock(&mut self, lock: LockId, reason: LossReason) {
-        if self.locks.forget(lock) {
-            self.effects.push_back(Effect::Lost { lock, reason });
+        let released = self.locks.may_be_released(lock);
+        if !self.locks.forget(lock) {
+            return;
         }
+        self.effects.push_back(if released {
+            Effect::Outcome { lock, outcome: Outcome::Released }
+        } else {
+            Effect::Lost { lock, reason }
+        });
     }
 
     /// The service says that the session is over, or nobody can be asked.

@@ -110,3 +110,16 @@ fn a_lost_lock_is_told_and_gone() {
     assert!(matches!(bench.effects()[..], [Effect::Lost { reason: LossReason::Revoked, .. }]));
     assert!(!bench.machine.release(LockId(1), ValueUpdate::Keep));
 }
+
+/// A server that can't say what became of a release may see the lock vanish by it, before it is asked again.
+#[test]
+fn a_lock_that_vanishes_while_its_release_is_repeated_is_released() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    assert!(bench.machine.release(LockId(1), ValueUpdate::Keep));
+    let [(request, _)] = bench.requests(LINK)[..] else { panic!("one request") };
+    bench.receive(LINK, Incoming::Failed { request, error: Error::unavailable("no quorum") });
+    bench.receive(LINK, Incoming::Lost { lock: LockId(1), reason: LossReason::Revoked });
+    assert!(matches!(outcome(&mut bench), Outcome::Released));
+    assert!(bench.machine.locks.is_empty());
+}
