@@ -6,16 +6,24 @@ use dlock_runtime::Environment;
 use dlock_server::config::{Config, ConfigError, Flags, StoreConfig};
 use dlock_server::store::StoreOpenError;
 use dlock_server::{drain, log, metrics, routes, serve_listener, store};
-use dlock_store::StoreInfo;
+use dlock_store::{Store, StoreError, StoreInfo};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The server could not start as it was told.
 const EXIT_CONFIG: u8 = 2;
+
+/// How long the store may fail at the start, once it has answered, before the server gives up.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long after a failure the next attempt comes.
+const START_RETRY: Duration = Duration::from_millis(500);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +91,14 @@ async fn run(config: Config) -> Result<(), Failure> {
     let place = opened.info();
     let address = config.advertise_addr.clone().unwrap_or_else(|| addr.to_string());
     let engine = EngineConfig { address, ..config.engine };
-    let engine = Engine::start(opened, environment.clone(), engine).await?;
+    let mut signals = signals;
+    let engine = tokio::select! {
+        started = start(opened, &environment, engine) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it served");
+            return Ok(());
+        }
+    };
     greet(addr, &config.store, &place);
     tracing::info!(%addr, member = %engine.member(), "serving");
 
@@ -94,7 +109,6 @@ async fn run(config: Config) -> Result<(), Failure> {
         tracing::info!(addr = %listener.local_addr()?, "serving metrics");
         tokio::spawn(metrics::serve(listener, engine.clone(), stop.clone().cancelled_owned()));
     }
-    let mut signals = signals;
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, grace = ?config.drain_grace, "stopping: no new sessions"),
         ended = served => return ended.map_err(std::io::Error::other)?.map_err(Failure::from),
@@ -109,6 +123,27 @@ async fn run(config: Config) -> Result<(), Failure> {
     stop.cancel();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts the engine, with patience for a store that is electing a leader or finds its way back from a failure.
+async fn start(
+    store: Arc<dyn Store>,
+    environment: &Environment,
+    config: EngineConfig,
+) -> Result<Engine, StartError> {
+    let begun = environment.clock.now();
+    loop {
+        let started = Engine::start(store.clone(), environment.clone(), config.clone()).await;
+        match started {
+            Err(StartError::Store(StoreError::Unavailable { reason } | StoreError::Ambiguous { reason }))
+                if environment.clock.now().since(begun) < START_PATIENCE =>
+            {
+                tracing::warn!(reason, "the store does not serve yet");
+                environment.clock.sleep(START_RETRY).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Failure> {
