@@ -166,9 +166,10 @@ impl<T> Flight<T> {
     }
 
     /// The commands, to be decided anew on a record that is read after they came.
-    pub(super) fn into_pending(self, retried: bool) -> Vec<Pending<T>> {
+    pub(super) fn into_pending(self) -> Vec<Pending<T>> {
+        let may_arrive = self.may_arrive;
         let again = |mut pending: Pending<T>| {
-            pending.retried |= retried;
+            pending.retried |= may_arrive;
             pending.read_begun = true;
             pending
         };

@@ -315,7 +315,7 @@ impl<T> Coordinator<T> {
         match result {
             CommitResult::Committed { version } => self.succeed(resource, *flight, version, rules, out),
             CommitResult::Conflict { current } => {
-                self.take_back(*flight, false);
+                self.take_back(*flight);
                 match current {
                     Some(current) => self.adopt(current, rules, out),
                     None => self.load(out),
@@ -323,7 +323,7 @@ impl<T> Coordinator<T> {
             }
             CommitResult::SessionRefused(guard) => {
                 self.doubt(&flight);
-                self.take_back(*flight, false);
+                self.take_back(*flight);
                 self.refuse(guard, out);
                 self.load(out);
             }
@@ -454,7 +454,7 @@ impl<T> Coordinator<T> {
             flight.answer(out);
             self.advance(rules, out); // where there were more than one flight takes
         } else {
-            self.take_back(flight, false);
+            self.take_back(flight);
             self.load(out);
         }
     }
@@ -512,7 +512,7 @@ impl<T> Coordinator<T> {
             let reason = "the outcome of a write is still not known".to_owned();
             self.give_up(*flight, reason, out);
         } else {
-            self.take_back(*flight, true);
+            self.take_back(*flight);
             self.adopt(found, rules, out);
         }
         self.advance(rules, out);
@@ -591,10 +591,11 @@ impl<T> Coordinator<T> {
         }
     }
 
-    /// Puts a flight's commands back, ahead of those that came since.
-    fn take_back(&mut self, flight: Flight<T>, retried: bool) {
+    /// Puts a flight's commands back, ahead of those that came since. If its outcome was unknown once, they may have had
+    /// their effect, whatever its last sending met.
+    fn take_back(&mut self, flight: Flight<T>) {
         let later = std::mem::take(&mut self.pending);
-        self.pending = flight.into_pending(retried);
+        self.pending = flight.into_pending();
         self.pending.extend(later);
     }
 
@@ -606,7 +607,7 @@ impl<T> Coordinator<T> {
         if flight.may_arrive {
             self.ended.extend(flight.ended());
         }
-        for pending in flight.into_pending(true) {
+        for pending in flight.into_pending() {
             out.push(Action::Fail {
                 ticket: pending.ticket,
                 failure: Failure::Unavailable { reason: reason.clone() },

@@ -571,6 +571,25 @@ fn a_lock_that_its_own_release_has_ended_without_an_answer_is_not_told_as_vanish
 }
 
 #[test]
+fn a_release_that_arrives_just_before_it_is_sent_again_has_released() {
+    let mut store = Store::empty();
+    let mut one = Server::new(SHARED);
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    one.submit("r", release(key(1, 1)), guard(1));
+    let late = one.take_commit();
+    one.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    one.take_load();
+    one.loaded(store.read());
+    let again = one.take_commit();
+    assert_eq!(again, late);
+    assert_eq!(store.commit(&late), CommitResult::Committed { version: 2 });
+    one.committed(store.commit(&again));
+    one.serve(&mut store);
+    assert_eq!(one.told(), ["a: granted EX token 1", "r: released"]);
+}
+
+#[test]
 fn a_record_that_cannot_be_read_fails_its_commands_and_says_why() {
     let mut server = Server::new(ALONE);
     server.submit("a", acquire(key(1, 1)), guard(1));
