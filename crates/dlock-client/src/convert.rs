@@ -58,9 +58,8 @@ impl<'guard> Convert<'guard> {
         let ask = ConvertAsk { mode, wait: limit.until(), value };
         // A session that is over has marked the guard as lost.
         let _ = guard.session.commands.send(Command::Convert { lock: guard.lock, ask, reply });
-        let mut request = Request { guard, open: true };
+        let mut request = Request { guard, mode, open: true };
         let Granted { grant, .. } = limit.within(request.answered(answer)).await?;
-        request.open = false;
         request.guard.holds = grant.holds;
         if grant.value.is_some() {
             request.guard.value = grant.value;
@@ -69,19 +68,27 @@ impl<'guard> Convert<'guard> {
     }
 }
 
-/// A conversion that is given up when it is dropped, unless it was done.
+/// A conversion that is given up when it is dropped, unless it is known what came of it.
 struct Request<'guard> {
     guard: &'guard mut Guard,
+    mode: Mode,
     open: bool,
 }
 
 impl Request<'_> {
     /// The answer, or the loss of the lock, which ends the waiting for one.
-    async fn answered(&self, answer: oneshot::Receiver<Result<Granted, Error>>) -> Result<Granted, Error> {
+    async fn answered(
+        &mut self,
+        answer: oneshot::Receiver<Result<Granted, Error>>,
+    ) -> Result<Granted, Error> {
         let lost = self.guard.lost();
         tokio::select! {
             biased;
-            Ok(answer) = answer => answer,
+            Ok(answer) = answer => {
+                // A service that could not be asked has not said no.
+                self.open = answer.as_ref().is_err_and(Error::is_transient);
+                answer
+            }
             reason = lost => Err(Error::LockLost { reason }),
         }
     }
@@ -90,6 +97,7 @@ impl Request<'_> {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         if self.open {
+            self.guard.cell.give_up_conversion(self.guard.lock, self.mode);
             // A session that is over has nothing to cancel.
             let _ = self.guard.session.commands.send(Command::CancelConversion { lock: self.guard.lock });
         }

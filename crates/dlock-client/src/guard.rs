@@ -29,7 +29,7 @@ pub struct Guard {
     pub(crate) value: Option<ValueRead>,
     pub(crate) holds: u32,
     pub(crate) request_timeout: Duration,
-    cell: Arc<LockCell>,
+    pub(crate) cell: Arc<LockCell>,
     session_id: SessionId,
     resource: ResourceId,
     released: bool,
@@ -55,7 +55,8 @@ impl Guard {
         &self.resource
     }
 
-    /// The mode held.
+    /// The mode held for sure. While it is not known what came of a conversion that was given up, that is what its
+    /// mode and the one before have in common.
     pub fn mode(&self) -> Mode {
         self.cell.held().0
     }
@@ -144,8 +145,9 @@ impl Guard {
     /// # Ok(()) }
     /// ```
     ///
-    /// Whatever the error, the guard keeps the mode it has. Cancel-safe: dropping the future withdraws the conversion,
-    /// and one that was done meanwhile shows in [`Guard::mode`].
+    /// A conversion that the service has refused leaves the mode as it is. One that got no answer is withdrawn, and so
+    /// is one whose future is dropped (this is cancel-safe); but it may have been done before. Until the service has
+    /// said, [`Guard::mode`] is then the lesser of the two modes (CR between CW and PR): do not count on more.
     pub fn convert(&mut self, mode: Mode) -> Convert<'_> {
         Convert::new(self, mode)
     }

@@ -79,6 +79,17 @@ impl Mode {
         }
     }
 
+    /// The most restrictive mode that is at or below both: the lesser of the two, or CR for CW and PR.
+    pub const fn meet(self, other: Mode) -> Mode {
+        if self.at_or_below(other) {
+            self
+        } else if other.at_or_below(self) {
+            other
+        } else {
+            Mode::ConcurrentRead
+        }
+    }
+
     /// Whether a holder in this mode may write the value block: PW and EX.
     pub const fn writes_value(self) -> bool {
         matches!(self, Mode::ProtectedWrite | Mode::Exclusive)
@@ -213,6 +224,19 @@ mod tests {
                 assert!(a.at_or_below(join) && b.at_or_below(join));
                 for bound in Mode::ALL.into_iter().filter(|m| a.at_or_below(*m) && b.at_or_below(*m)) {
                     assert!(join.at_or_below(bound), "{a} join {b} = {join}, but {bound} is lower");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn meet_is_the_greatest_lower_bound() {
+        for a in Mode::ALL {
+            for b in Mode::ALL {
+                let meet = a.meet(b);
+                assert!(meet.at_or_below(a) && meet.at_or_below(b));
+                for bound in Mode::ALL.into_iter().filter(|m| m.at_or_below(a) && m.at_or_below(b)) {
+                    assert!(bound.at_or_below(meet), "{a} meet {b} = {meet}, but {bound} is higher");
                 }
             }
         }

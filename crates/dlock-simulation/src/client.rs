@@ -2,7 +2,7 @@
 
 use crate::bug::Bug;
 use crate::held::Held;
-use crate::history::{Answer, Ask, Recorder};
+use crate::history::{Answer, Ask, OperationId, Recorder};
 use crate::network::SimulatedConnector;
 use crate::register::Registers;
 use crate::world::{Time, World, between};
@@ -186,17 +186,21 @@ impl Worker {
                 self.use_lock(held).await;
             }
             Err(error) => {
-                let answer = self.failed(error, patience == Patience::Try);
+                let answer = self.failed(operation, error, patience);
                 recorder.complete(operation, self.session(), answer);
             }
         }
     }
 
     /// What a failed request says of its effect.
-    fn failed(&self, error: Option<Error>, try_only: bool) -> Answer {
+    fn failed(&self, operation: OperationId, error: Option<Error>, patience: Patience) -> Answer {
         let Some(error) = error else { return Answer::Unknown };
-        if let Error::LockLost { reason } = error {
-            self.lost(reason, "a request");
+        // A wait that its former home has ended in time, by a commit that arrived after the session had moved, is gone
+        // from the queue without a word of the new home's.
+        if let Error::LockLost { reason } = error
+            && !matches!(patience, Patience::For(_))
+        {
+            self.lost(reason, operation);
         }
         match error {
             Error::WouldBlock => Answer::WouldBlock,
@@ -209,15 +213,18 @@ impl Worker {
                 self.tools.complaints.lock().push(format!("{}: {error}", self.plan.name));
                 Answer::Unknown
             }
-            _ if try_only && self.plan.bug == Some(Bug::ClientGuessesWouldBlock) => Answer::WouldBlock,
+            _ if patience == Patience::Try && self.plan.bug == Some(Bug::ClientGuessesWouldBlock) => {
+                Answer::WouldBlock
+            }
             _ => Answer::Unknown,
         }
     }
 
     /// Nobody takes locks away here.
-    fn lost(&self, reason: LossReason, told: &str) {
+    fn lost(&self, reason: LossReason, operation: OperationId) {
         if reason == LossReason::Revoked && self.plan.bug.is_none() {
-            self.tools.complaints.lock().push(format!("{}: {told} was told of a revocation", self.plan.name));
+            let complaint = format!("{}: #{operation}: told of a revocation", self.plan.name);
+            self.tools.complaints.lock().push(complaint);
         }
     }
 
@@ -232,7 +239,7 @@ impl Worker {
             }
             if !held.still_good() {
                 if let Some(reason) = held.guard_mut().loss() {
-                    self.lost(reason, "a guard");
+                    self.lost(reason, held.operation());
                 }
                 break;
             }
@@ -270,8 +277,9 @@ impl Worker {
         let lock = self.client.lock(resource_name(held.resource())).mode(held.mode()).reentrant();
         match lock.wait(Duration::from_secs(5)).acquire().await {
             Ok(again) => {
-                if !held.is_shared_by(&again) && held.still_good() {
-                    let complaint = format!("{}: a re-entrant acquire has another token", self.plan.name);
+                // It may be an earlier lock of this session, whose release is still on its way: never a later one.
+                if held.is_older_than(&again) && held.still_good() {
+                    let complaint = format!("{}: a re-entrant acquire was granted anew", self.plan.name);
                     self.tools.complaints.lock().push(complaint);
                 }
                 self.pause().await;
@@ -317,13 +325,15 @@ impl Worker {
                 true
             }
             Err(error) => {
-                let answer = self.failed(error, patience == Patience::Try);
+                let answer = self.failed(operation, error, patience);
                 recorder.complete(operation, session, answer);
-                held.unsure = answer == Answer::Unknown;
-                if answer != Answer::Unknown {
-                    held.go_on();
+                if answer == Answer::Unknown {
+                    held.rely_on_guard();
+                    self.pause().await;
+                    return false;
                 }
-                answer != Answer::Unknown
+                held.go_on();
+                true
             }
         }
     }
@@ -356,7 +366,7 @@ impl Worker {
                 Answer::Unknown
             }
             Err(ReleaseError::Lost(reason)) => {
-                self.lost(reason, "a release");
+                self.lost(reason, operation);
                 Answer::Unknown
             }
             Err(_) => Answer::Unknown,

@@ -88,9 +88,9 @@ impl Held {
         self.token
     }
 
-    /// Whether another guard is one more of the same lock.
-    pub(crate) fn is_shared_by(&self, other: &Guard) -> bool {
-        other.session_id() == self.guard().session_id() && other.token() == self.guard().token()
+    /// Whether another guard's lock was granted later.
+    pub(crate) fn is_older_than(&self, other: &Guard) -> bool {
+        other.session_id() != self.guard().session_id() || other.token() > self.guard().token()
     }
 
     /// Completes when the lock is lost.
@@ -142,6 +142,14 @@ impl Held {
                 to,
             });
         }
+    }
+
+    /// A conversion got no answer: what the guard says is counted on.
+    pub(crate) fn rely_on_guard(&mut self) {
+        self.end();
+        self.unsure = true;
+        (self.mode, self.token) = (self.guard().mode(), self.guard().token().get());
+        self.go_on();
     }
 
     /// It is counted on again, as before.

@@ -70,16 +70,34 @@ pub(crate) struct LockCell {
 
 /// How a lock is held: the same for all guards that share it by re-entrance.
 struct HeldCell {
-    mode_and_token: Mutex<(Mode, Token)>,
+    mode: Mutex<HeldMode>,
     /// The most restrictive mode wanted by others since the mode held last changed. Made when it is first needed: most
     /// locks never block anybody.
     blocking: OnceLock<watch::Sender<Option<Mode>>>,
 }
 
+/// The mode held, as the service last said, and what may have changed it since.
+struct HeldMode {
+    mode: Mode,
+    token: Token,
+    given_up: Vec<GivenUp>,
+}
+
+/// Conversions that their callers have given up without knowing what came of them.
+struct GivenUp {
+    /// The lock as which they were asked for.
+    lock: LockId,
+    /// What all of their modes cover.
+    to: Mode,
+    /// How many of them the driver has not been told of yet: what it hears of the service may be older.
+    untold: u32,
+}
+
 impl LockCell {
     /// A lock that was just granted.
     pub(crate) fn new(mode: Mode, token: Token) -> LockCell {
-        let held = HeldCell { mode_and_token: Mutex::new((mode, token)), blocking: OnceLock::new() };
+        let mode = Mutex::new(HeldMode { mode, token, given_up: Vec::new() });
+        let held = HeldCell { mode, blocking: OnceLock::new() };
         LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: Arc::new(held) }
     }
 
@@ -104,9 +122,37 @@ impl LockCell {
         &self.lost
     }
 
-    /// The driver: the lock is held thus.
-    pub(crate) fn set_held(&self, mode: Mode, token: Token) {
-        *self.held.mode_and_token.lock() = (mode, token);
+    /// The guard: a conversion to this mode may have been done, or may be yet. Until the driver knows, only what it
+    /// has in common with the mode held is sure.
+    pub(crate) fn give_up_conversion(&self, lock: LockId, to: Mode) {
+        let mut held = self.held.mode.lock();
+        match held.given_up.iter_mut().find(|given_up| given_up.lock == lock) {
+            Some(given_up) => {
+                given_up.to = given_up.to.meet(to);
+                given_up.untold += 1;
+            }
+            None => held.given_up.push(GivenUp { lock, to, untold: 1 }),
+        }
+    }
+
+    /// The driver: it was told that a conversion was given up. `settled` if nothing of it is under way: the mode is the
+    /// one that the service last said.
+    pub(crate) fn conversion_given_up(&self, lock: LockId, settled: bool) {
+        let mut held = self.held.mode.lock();
+        if let Some(given_up) = held.given_up.iter_mut().find(|given_up| given_up.lock == lock) {
+            given_up.untold = given_up.untold.saturating_sub(1);
+        }
+        if settled {
+            held.settle(lock);
+        }
+    }
+
+    /// The driver: the service has said, to the guard of this lock, that it is held thus.
+    pub(crate) fn set_held(&self, lock: LockId, mode: Mode, token: Token) {
+        let mut held = self.held.mode.lock();
+        (held.mode, held.token) = (mode, token);
+        held.settle(lock);
+        drop(held);
         // What others want of the new mode is yet to be said.
         if let Some(blocking) = self.held.blocking.get() {
             blocking.send_if_modified(|wanted| {
@@ -116,8 +162,11 @@ impl LockCell {
         }
     }
 
+    /// The mode held for sure, and its token.
     pub(crate) fn held(&self) -> (Mode, Token) {
-        *self.held.mode_and_token.lock()
+        let held = self.held.mode.lock();
+        let sure = held.given_up.iter().fold(held.mode, |sure, given_up| sure.meet(given_up.to));
+        (sure, held.token)
     }
 
     /// The driver: others want this mode.
@@ -137,6 +186,13 @@ impl LockCell {
         // between the two counts against us.
         let deadline = session.deadline();
         session.clock().now() < deadline && self.loss().is_none()
+    }
+}
+
+impl HeldMode {
+    /// It is known what came of the conversions of this lock that the driver was told of.
+    fn settle(&mut self, lock: LockId) {
+        self.given_up.retain(|given_up| given_up.lock != lock || given_up.untold > 0);
     }
 }
 
@@ -179,13 +235,40 @@ mod tests {
         lock.set_blocking(Mode::ProtectedRead);
         let mut wanted = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
         assert_eq!(wanted.next().await, Some(Mode::ProtectedRead));
-        lock.set_held(Mode::ProtectedRead, Token::ZERO);
+        lock.set_held(LockId(1), Mode::ProtectedRead, Token::ZERO);
         let mut later = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
         assert_eq!(later.next().now_or_never(), None);
         lock.set_blocking(Mode::Exclusive);
         assert_eq!(wanted.next().await, Some(Mode::Exclusive));
         drop(lock);
         assert_eq!(wanted.next().await, None);
+    }
+
+    #[test]
+    fn of_a_conversion_that_was_given_up_only_what_is_sure_in_any_case_counts() {
+        let (cell, lock) = (LockCell::new(Mode::ProtectedRead, Token::ZERO), LockId(1));
+        cell.give_up_conversion(lock, Mode::ConcurrentWrite);
+        assert_eq!(cell.held().0, Mode::ConcurrentRead);
+        cell.conversion_given_up(lock, false);
+        assert_eq!(cell.held().0, Mode::ConcurrentRead, "its cancellation is on its way");
+        cell.give_up_conversion(lock, Mode::Null);
+        cell.set_held(lock, Mode::ConcurrentWrite, Token::ZERO);
+        assert_eq!(cell.held().0, Mode::Null, "this was not about the second one");
+        cell.conversion_given_up(lock, true);
+        assert_eq!(cell.held().0, Mode::ConcurrentWrite);
+    }
+
+    #[test]
+    fn what_settles_one_guards_conversion_does_not_settle_anothers() {
+        let one = LockCell::new(Mode::Exclusive, Token::ZERO);
+        let other = one.sharing();
+        one.give_up_conversion(LockId(1), Mode::ProtectedRead);
+        other.give_up_conversion(LockId(2), Mode::ConcurrentRead);
+        one.conversion_given_up(LockId(1), false);
+        other.conversion_given_up(LockId(2), true);
+        assert_eq!((one.held().0, other.held().0), (Mode::ProtectedRead, Mode::ProtectedRead));
+        one.set_held(LockId(1), Mode::Exclusive, Token::ZERO);
+        assert_eq!(other.held().0, Mode::Exclusive);
     }
 
     #[test]

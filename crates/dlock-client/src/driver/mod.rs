@@ -174,8 +174,8 @@ impl Driver {
                     }
                 }
                 Command::CancelConversion { lock } => {
-                    self.waiters.stop_waiting(lock);
-                    self.machine.cancel_conversion(lock);
+                    let under_way = self.machine.cancel_conversion(lock);
+                    self.waiters.give_up_conversion(lock, !under_way);
                 }
                 Command::Release { lock, value, reply } => {
                     if self.machine.release(lock, value) {

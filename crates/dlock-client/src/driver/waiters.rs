@@ -50,10 +50,13 @@ impl Waiters {
         }
     }
 
-    /// Nobody waits for the lock's operation any more.
-    pub(crate) fn stop_waiting(&mut self, lock: LockId) {
+    /// Nobody waits for the lock's conversion any more. `settled` if nothing of it is under way.
+    pub(crate) fn give_up_conversion(&mut self, lock: LockId, settled: bool) {
         if let Some(waiter) = self.0.get_mut(&lock) {
             waiter.pending = Pending::None;
+            if let Some(cell) = &waiter.cell {
+                cell.conversion_given_up(lock, settled);
+            }
         }
     }
 
@@ -86,7 +89,7 @@ impl Waiters {
             Outcome::Granted(grant) => self.granted(lock, grant),
             Outcome::Converted { mode, token } => {
                 if let Some(cell) = &waiter.cell {
-                    cell.set_held(mode, token);
+                    cell.set_held(lock, mode, token);
                 }
             }
             Outcome::Failed(error) => {
@@ -110,7 +113,7 @@ impl Waiters {
         let Some(waiter) = self.0.get(&lock) else { return };
         let cell = match &waiter.cell {
             Some(cell) => {
-                cell.set_held(grant.mode, grant.token);
+                cell.set_held(lock, grant.mode, grant.token);
                 cell.clone()
             }
             None => Arc::new(match self.find_shared(&waiter.resource, &grant) {

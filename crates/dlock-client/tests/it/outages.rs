@@ -2,7 +2,7 @@
 
 use crate::proxy::Proxy;
 use crate::service::Service;
-use dlock_client::{Client, Error, LossReason, SessionEvent};
+use dlock_client::{Client, Error, LossReason, Mode, SessionEvent};
 use futures::StreamExt;
 use std::time::Duration;
 
@@ -182,4 +182,34 @@ fn heartbeats_go_on_while_the_program_blocks_its_runtime() {
     });
     runtime.block_on(guard.release()).unwrap();
     runtime.block_on(client.close()).unwrap();
+}
+
+#[tokio::test]
+async fn a_conversion_without_an_answer_leaves_only_what_both_modes_cover() {
+    let service = Service::start().await;
+    let proxy = Proxy::to(&service.endpoint()).await;
+    let client = service.builder().endpoints([proxy.endpoint()]).connect().await.unwrap();
+    let steps = [
+        (Mode::Exclusive, Mode::ProtectedRead, Mode::ProtectedRead),
+        (Mode::ProtectedRead, Mode::ConcurrentWrite, Mode::ConcurrentRead),
+        (Mode::ConcurrentRead, Mode::Exclusive, Mode::ConcurrentRead),
+    ];
+    for (held, wanted, sure) in steps {
+        let mut guard = client.lock("a").mode(held).acquire().await.unwrap();
+        proxy.cut();
+        // It may arrive, and be done, at any time from now on.
+        let given_up = guard.convert(wanted).wait(Duration::from_millis(100)).await;
+        assert!(matches!(given_up, Err(Error::WaitTimeout)), "{given_up:?}");
+        assert_eq!((guard.is_valid(), guard.mode()), (true, sure), "{held} to {wanted}");
+        proxy.mend();
+        // Once the service has said, the guard shows what it is.
+        let told = async || {
+            let recorded = client.query().get_resource("a").await.unwrap().holders[0].mode;
+            [held, wanted].contains(&recorded) && guard.mode() == recorded
+        };
+        while !told().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        guard.release().await.unwrap();
+    }
 }

@@ -181,18 +181,24 @@ impl Locks {
         true
     }
 
-    /// Gives up a conversion. No outcome follows but [`Outcome::Converted`].
-    pub(crate) fn cancel_conversion(&mut self, lock: LockId) {
-        let Some(state) = self.locks.get_mut(&lock) else { return };
+    /// Gives up a conversion. False if nothing of it is under way; else [`Outcome::Converted`] will say how the lock is
+    /// held, unless it is lost.
+    pub(crate) fn cancel_conversion(&mut self, lock: LockId) -> bool {
+        let Some(state) = self.locks.get_mut(&lock) else { return false };
         match &mut state.operation {
             Some(Operation { goal: Goal::Convert(_), request: None, resent: false, .. }) => {
-                state.operation = None
+                state.operation = None;
+                false
             }
             Some(Operation { goal: Goal::Convert(_), .. }) => {
                 self.set_goal(lock, Goal::CancelConversion { then: None });
+                true
             }
-            Some(Operation { goal: Goal::CancelConversion { then }, .. }) => *then = None,
-            _ => {}
+            Some(Operation { goal: Goal::CancelConversion { then }, .. }) => {
+                *then = None;
+                true
+            }
+            _ => false,
         }
     }
 

@@ -184,9 +184,10 @@ impl Machine {
         self.locks.convert(lock, ask)
     }
 
-    /// Gives up a conversion, also one that was done already.
-    pub(crate) fn cancel_conversion(&mut self, lock: LockId) {
-        self.locks.cancel_conversion(lock);
+    /// Gives up a conversion, also one that was done already. False if nothing of it is under way; else an
+    /// [`Effect::Outcome`] or [`Effect::Lost`] follows.
+    pub(crate) fn cancel_conversion(&mut self, lock: LockId) -> bool {
+        self.locks.cancel_conversion(lock)
     }
 
     /// Lets a held lock go. An [`Effect::Outcome`] or [`Effect::Lost`] follows; false, and nothing follows, if there

@@ -44,7 +44,7 @@ fn a_new_conversion_waits_for_the_end_of_one_that_was_given_up() {
     bench.hold(LINK, 1);
     assert!(bench.machine.convert(LockId(1), convert(Mode::ProtectedRead)));
     assert_eq!(bench.requests(LINK).len(), 1);
-    bench.machine.cancel_conversion(LockId(1));
+    assert!(bench.machine.cancel_conversion(LockId(1)));
     assert_eq!(bench.requests(LINK), [(RequestId(3), cancel_request(1, false))]);
     assert!(bench.machine.convert(LockId(1), convert(Mode::Null)));
     assert_eq!(bench.requests(LINK), []);
