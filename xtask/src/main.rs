@@ -50,6 +50,27 @@ enum Chore {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Simulate the whole service, one run for each seed, and show what breaks a rule.
+    Simulate {
+        /// What to pass on, such as `--seeds N --from S --jobs J`, `--bug NAME` or `--trace`; `--help` tells more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Load a whole lock service for long, and look whether anything grows.
+    Soak {
+        /// What to pass on, such as `--minutes M --backend B`; `--help` tells more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure how soon service is there again after a death.
+    Recovery {
+        /// The store, and how it is set up.
+        #[arg(long, default_value = "embedded")]
+        backend: String,
+        /// How often each death is caused.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// Run all tests, with real stores: programs of the PATH, else containers, else Debian's packages.
     Test {
         /// Only the suites of these backends.
@@ -74,6 +95,9 @@ fn main() -> Result<()> {
         Chore::Fix => verify::fix(&sh),
         Chore::Conformance { write } => test::conformance(&sh, write),
         Chore::Chaos { backend, minutes, seed } => test::chaos(&sh, &backend, minutes, seed),
+        Chore::Simulate { arguments } => test::simulate(&sh, &arguments),
+        Chore::Soak { arguments } => test::soak(&sh, &arguments),
+        Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }
 }

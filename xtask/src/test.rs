@@ -46,20 +46,47 @@ pub(crate) fn conformance(sh: &Shell, write: bool) -> Result<()> {
 
 /// Makes faults for minutes, with programs that were built for release.
 pub(crate) fn chaos(sh: &Shell, backend: &str, minutes: f64, seed: u64) -> Result<()> {
+    let (minutes, seed) = (minutes.to_string(), seed.to_string());
+    let chaos = ["--backend", backend, "--minutes", &minutes, "--seed", &seed];
+    run_suite(sh, "chaos", backend, &chaos).context("a promise was not kept, or service did not resume")
+}
+
+/// Measures recoveries, with programs that were built for release.
+pub(crate) fn recovery(sh: &Shell, backend: &str, rounds: usize) -> Result<()> {
+    let rounds = rounds.to_string();
+    run_suite(sh, "recovery", backend, &["--backend", backend, "--rounds", &rounds])
+        .context("a target was not met")
+}
+
+/// Soaks, with programs that were built for release.
+pub(crate) fn soak(sh: &Shell, arguments: &[String]) -> Result<()> {
+    let named = arguments.iter().position(|argument| argument == "--backend");
+    let backend = named.and_then(|at| arguments.get(at + 1)).map_or("embedded", String::as_str);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run_suite(sh, "soak", backend, &arguments).context("something grew, or was left behind")
+}
+
+/// Runs a program of the suites over a store, which is provided.
+fn run_suite(sh: &Shell, program: &str, backend: &str, arguments: &[&str]) -> Result<()> {
     let store = backend.split('-').next().unwrap_or_default();
     let store = Backend::from_str(store, false).map_err(anyhow::Error::msg).context("--backend")?;
     let source = stores::provide(sh, &[store])?;
     let features = features(source);
     cmd!(sh, "cargo build --locked --release --bins --package dlock-server --package dlock-cli").run()?;
-    let (minutes, seed) = (minutes.to_string(), seed.to_string());
-    let chaos = ["--backend", backend, "--minutes", &minutes, "--seed", &seed];
     let ran = cmd!(
         sh,
-        "cargo run --locked --release --package dlock-suites --bin chaos {features...} -- {chaos...}"
+        "cargo run --locked --release --package dlock-suites --bin {program} {features...} -- {arguments...}"
     )
     .run();
     stores::clean_up(sh, source)?;
-    ran.context("a promise was not kept, or service did not resume")
+    Ok(ran?)
+}
+
+/// Simulates, fast and with all assertions.
+pub(crate) fn simulate(sh: &Shell, arguments: &[String]) -> Result<()> {
+    let ran =
+        cmd!(sh, "cargo run --locked --profile simulation --package dlock-simulation -- {arguments...}");
+    ran.run().context("a rule was broken")
 }
 
 /// How many tests run at a time, unless the user says so.

@@ -14,8 +14,6 @@ pub enum Bug {
     StoreIgnoresGuards,
     /// The store's reads are out of date at times.
     StoreReadsStale,
-    /// The store says "not applied" of writes that it has applied.
-    StoreDeniesWrites,
     /// The store forgets the floor of tokens with the record.
     StoreForgetsFloor,
     /// A session's record is written whatever its version: its expiry is not bound to the epoch.

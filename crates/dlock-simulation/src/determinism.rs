@@ -1,8 +1,7 @@
 //! The only unsafe code: the process's randomness, answered from the seed on the threads of simulations.
 //!
-//! tokio's `select!` begins at a random branch, and the standard library's maps are in a random order; both take their
-//! seeds from `std`, which asks the C library's `getrandom`, by a symbol that a program may define itself. Each run has a
-//! thread of its own, since `std` keeps such seeds per thread.
+//! The standard library's maps are in a random order: `std` asks the C library's `getrandom` for its seed, by a symbol
+//! that a program may define itself. Each run has a thread of its own, since `std` keeps such seeds per thread.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -1,6 +1,10 @@
 //! Deterministic simulation of the whole lock service, and a checker of what its clients see.
 #![deny(unsafe_code)]
 
+// Without it, the branch at which a `select!` begins depends on how many runtimes the process has had.
+#[cfg(not(tokio_unstable))]
+compile_error!("simulations need RUSTFLAGS to contain `--cfg tokio_unstable`, as .cargo/config.toml has it");
+
 mod bug;
 pub mod check;
 mod client;

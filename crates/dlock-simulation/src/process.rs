@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::time::Instant;
 
 /// One process. Dropped, it is gone like one that was killed: nothing of it runs any more.
@@ -23,9 +23,13 @@ pub(crate) struct Process {
 
 impl Process {
     /// A process that begins now.
-    pub(crate) fn start(world: &World) -> std::io::Result<Process> {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    pub(crate) fn start(world: &World, seed: u64) -> std::io::Result<Process> {
         let time = world.now();
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .rng_seed(RngSeed::from_bytes(format!("{seed} {time:?}").as_bytes()))
+            .build()?;
         let instant = runtime.block_on(async { Instant::now() });
         let origin = Origin { instant, time };
         Ok(Process { runtime, origin, ran_to: time, stopped: false, stood_still: Arc::default() })

@@ -263,7 +263,7 @@ impl Simulation {
             return Ok(());
         }
         self.network.restart(machine);
-        let process = Process::start(&self.world)?;
+        let process = Process::start(&self.world, self.scenario.seed)?;
         match machine.checked_sub(self.servers.len() + 1) {
             None => self.start_server(machine, &process),
             Some(client) => self.start_client(client, &process),
@@ -401,7 +401,7 @@ impl Simulation {
     /// A client that takes every lock once.
     fn start_prober(&mut self) -> anyhow::Result<Arc<AtomicBool>> {
         let machine = 1 + self.servers.len() + self.clients.len();
-        let process = Process::start(&self.world)?;
+        let process = Process::start(&self.world, self.scenario.seed)?;
         let environment = process.environment(self.scenario.seed ^ 0x9407e4, 1.0, ClockKind::CountsPauses);
         let builder = Client::builder()
             .endpoints(self.servers.iter().map(|server| server.address.clone()))

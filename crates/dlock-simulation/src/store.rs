@@ -263,9 +263,6 @@ impl Cluster {
             }
             Verdict::Conflict { .. } | Verdict::GuardFailed { .. } => {}
         }
-        if inner.bug == Some(Bug::StoreDeniesWrites) && resource && self.world.chance(0.05) {
-            return Err(StoreError::Unavailable { reason: "a lie".to_owned() });
-        }
         Ok(verdict)
     }
 

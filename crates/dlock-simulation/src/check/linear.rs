@@ -31,7 +31,7 @@ pub(super) fn check(history: &History, resource: usize, findings: &mut Findings)
         events: &events,
         tried: HashSet::new(),
         done: vec![0; events.len().div_ceil(64)],
-        deepest: (0, Vec::new(), State::new()),
+        deepest: (0, vec![0; events.len().div_ceil(64)], State::new()),
         depth: 0,
     };
     match search.run(&State::new()) {
