@@ -411,9 +411,13 @@ impl Simulation {
         let done = Arc::new(AtomicBool::new(false));
         let (resources, flag, world) = (self.scenario.resources, done.clone(), self.world.clone());
         process.spawn(async move {
-            let client = match builder.connect().await {
-                Ok(client) => client,
-                Err(error) => return world.note("prober", format_args!("{error}")),
+            let client = loop {
+                match builder.clone().connect().await {
+                    Ok(client) => break client,
+                    // The servers may have been started just now.
+                    Err(error) => world.note("prober", format_args!("{error}")),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             };
             for resource in 0..resources {
                 let name = resource_name(resource);

@@ -166,8 +166,9 @@ impl Locks {
     }
 
     fn granted(&mut self, lock: LockId, grant: Grant) -> Option<Outcome> {
+        let told_after = self.claims_made;
         let state = self.locks.get_mut(&lock)?;
-        state.held = Some(Held { token: grant.token });
+        state.held = Some(Held { token: grant.token, told_after });
         state.operation = None;
         Some(Outcome::Granted(grant))
     }
@@ -175,9 +176,10 @@ impl Locks {
     /// A grant that nobody waits for tells how the lock is held: a conversion was done in spite of having been given
     /// up, or had been before its answer was lost.
     fn sync(&mut self, lock: LockId, answer: Answer) -> Option<Outcome> {
+        let told_after = self.claims_made;
         let held = self.locks.get_mut(&lock)?.held.as_mut()?;
         let Answer::Granted(Grant { mode, token, .. }) = answer else { return None };
-        held.token = token;
+        *held = Held { token, told_after };
         Some(Outcome::Converted { mode, token })
     }
 

@@ -122,6 +122,8 @@ struct Lock {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     token: Token,
+    /// How often claims had been made when the service said so.
+    told_after: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +140,8 @@ pub(crate) struct Locks {
     /// Requests without a final answer on the current link, in the order in which they were sent.
     in_flight: BTreeMap<RequestId, InFlight>,
     last_request: u64,
+    /// How often claims were made, for a new home to say how they stand.
+    claims_made: u64,
     /// Locks whose operation is to be sent: those that give back, and the others. May name locks that have changed
     /// their mind since.
     urgent: VecDeque<LockId>,

@@ -84,7 +84,8 @@ impl Locks {
 
     /// What a new home should know: all that is held or may be waiting, unless it is on its way out, as far as there is
     /// room for it. What is left out is found again by later requests, which name its resource.
-    pub(crate) fn claims(&self, mut room_bytes: usize) -> Vec<Claim> {
+    pub(crate) fn claims(&mut self, mut room_bytes: usize) -> Vec<Claim> {
+        self.claims_made += 1;
         let claim = |(lock, state): (&LockId, &Lock)| {
             let operation = state.operation.as_ref();
             match operation.map(|operation| &operation.goal) {
@@ -110,6 +111,13 @@ impl Locks {
         let count = fitting.count();
         claims.truncate(count);
         claims
+    }
+
+    /// Whether the former home has told of the lock since the last claims were made: what the new one says of the claim
+    /// may be older.
+    pub(crate) fn is_newer_than_claims(&self, lock: LockId) -> bool {
+        let held = self.locks.get(&lock).and_then(|state| state.held.as_ref());
+        held.is_some_and(|held| held.told_after == self.claims_made)
     }
 
     /// The session has a new link: what had no answer on the old one is sent again, in the same order, and before

@@ -191,6 +191,9 @@ impl Machine {
     pub(super) fn settle_claims(&mut self, claims: Vec<(LockId, ClaimState)>) {
         let mut known = HashSet::with_capacity(claims.len());
         for (lock, state) in claims {
+            if self.locks.is_newer_than_claims(lock) {
+                continue;
+            }
             match state {
                 ClaimState::Held(grant) => {
                     if let Some(outcome) = self.locks.confirm(lock, &grant) {
@@ -206,9 +209,10 @@ impl Machine {
         self.locks.verify_all_but(&known);
     }
 
-    /// A claimed lock is not recorded. An acquire without an answer may never have arrived: it is sent again anyway.
+    /// A claimed lock is not recorded. An acquire without an answer may never have arrived: it is sent again anyway, and
+    /// so is a release that was asked for since.
     fn lose_claimed(&mut self, lock: LockId) {
-        if self.locks.is_held(lock) {
+        if self.locks.is_held(lock) && !self.locks.may_be_released(lock) {
             self.lose_lock(lock, LossReason::Absent);
         }
     }

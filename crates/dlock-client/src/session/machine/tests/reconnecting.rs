@@ -76,6 +76,27 @@ fn a_claimed_lock_that_is_not_recorded_is_lost() {
     );
 }
 
+/// On a store that can't guard a commit by the session, the former home's may come after the new one has looked.
+#[test]
+fn a_lock_that_the_former_home_granted_after_it_was_claimed_is_not_given_up() {
+    let mut bench = Bench::opened(&["a", "b"]);
+    bench.acquire(1);
+    bench.acquire(2);
+    assert_eq!(bench.requests(LINK).len(), 2);
+    bench.receive(LINK, Incoming::Draining { peers: vec![] });
+    let (link, _) = bench.connect();
+    assert!(matches!(bench.send(link)[..], [Outgoing::Attach { .. }]));
+    for lock in [1, 2] {
+        bench.receive(LINK, Incoming::Granted { request: RequestId(lock), grant: grant(lock) });
+    }
+    bench.machine.release(LockId(1), ValueUpdate::Keep);
+    let claims = vec![(LockId(1), ClaimState::Absent), (LockId(2), ClaimState::Absent)];
+    bench.receive(link, Incoming::Attached { terms: terms(2, 100), claims });
+    assert!(!bench.effects().iter().any(|effect| matches!(effect, Effect::Lost { .. })));
+    let query = Request::Query { lock: LockId(2), resource: resource(2) };
+    assert_eq!(bench.requests(link), [(RequestId(3), release_request(1)), (RequestId(4), query)]);
+}
+
 #[test]
 fn a_held_lock_that_the_new_home_says_nothing_of_is_asked_for() {
     let mut bench = Bench::opened(&["a"]);
