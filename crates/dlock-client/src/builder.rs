@@ -16,6 +16,7 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// Configures a [`Client`]; see each method for its default.
+#[derive(Clone)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct ClientBuilder {
     pub(crate) endpoints: Vec<String>,
