@@ -67,7 +67,7 @@ pub(crate) struct SharedCopy {
     acknowledged: AtomicU64,
     /// How many messages came since the beginning.
     deliveries: AtomicU64,
-    went_back: Notify,
+    doubted: Notify,
     changes: broadcast::Sender<WatchEvent>,
 }
 
@@ -79,7 +79,7 @@ impl Default for SharedCopy {
             applied,
             acknowledged: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
-            went_back: Notify::new(),
+            doubted: Notify::new(),
             changes,
         }
     }
@@ -116,14 +116,19 @@ impl SharedCopy {
     pub(crate) fn acknowledge(&self, sequence: u64, before: u64) {
         self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
         if sequence <= before {
-            self.went_back.notify_one();
+            tracing::warn!(sequence, before, "the bucket was made anew or restored");
+            self.doubt();
         }
     }
 
-    /// Returns when an acknowledgement has shown that the bucket is not the one that was copied: it was made anew, or
-    /// restored.
-    pub(crate) async fn went_back(&self) {
-        self.went_back.notified().await;
+    /// The bucket is not what was copied.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Returns when an answer has shown that the bucket is not what was copied.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// What was acknowledged beyond the bucket's last sequence is not waited for: the bucket lost it.

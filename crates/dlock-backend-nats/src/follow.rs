@@ -32,8 +32,8 @@ pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
                     tracing::debug!(%error, "the bucket can't be followed and is tried anew");
                 }
             }
-            () = copy.went_back() => {
-                tracing::warn!("the bucket was made anew or restored, and is read again");
+            () = copy.doubted() => {
+                tracing::warn!("the bucket is read again");
                 place = None;
             }
         }

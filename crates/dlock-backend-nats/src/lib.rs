@@ -28,6 +28,7 @@ mod envelope;
 mod error;
 mod follow;
 mod health;
+mod refusals;
 mod subject;
 mod watch;
 
@@ -41,10 +42,12 @@ use dlock_store::{
 };
 use envelope::Envelope;
 use futures::future::join_all;
+use refusals::Refusals;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 pub use config::{NatsConfig, StorageConfig, TlsConfig};
 pub use dlock_store::config::Secret;
@@ -63,6 +66,7 @@ struct Shared {
     connected: Connected,
     copy: Arc<SharedCopy>,
     barrier: barrier::Barrier,
+    refusals: Refusals,
     tasks: [AbortHandle; 2],
 }
 
@@ -85,7 +89,9 @@ impl NatsStore {
         let collecting = tokio::spawn(collect::run(connected.clone(), copy.clone()));
         let barrier = barrier::Barrier::new(connected.clone(), copy.clone());
         let tasks = [following.abort_handle(), collecting.abort_handle()];
-        let store = NatsStore { shared: Arc::new(Shared { connected, copy, barrier, tasks }) };
+        let store = NatsStore {
+            shared: Arc::new(Shared { connected, copy, barrier, refusals: Refusals::default(), tasks }),
+        };
         match store.read(config.connect_timeout()).await {
             Ok(()) => Ok(store),
             Err(why) => {
@@ -134,7 +140,9 @@ impl NatsStore {
         let message = Envelope { nonce, predecessor: replaced.sequence, floor, content };
         let (before, delivered) = (self.shared.copy.applied(), self.shared.copy.expect(nonce));
         match self.shared.connected.publish(&write.key, replaced.last, &message).await {
-            Ok(acknowledgement) => Ok(Some(Sent { nonce, before, acknowledgement, delivered })),
+            Ok(acknowledgement) => {
+                Ok(Some(Sent { nonce, before, last: replaced.last, acknowledgement, delivered }))
+            }
             Err(error) => {
                 self.shared.copy.give_up(nonce);
                 Err(error)
@@ -144,15 +152,23 @@ impl NatsStore {
 
     /// An acknowledgement is not enough: servers before 2.10.25 acknowledge two writes that expect the same last
     /// sequence when they come at once to a bucket of several replicas. Which of them counts is seen when it is delivered.
-    async fn verdict(&self, sent: Option<Sent>) -> Result<Verdict, StoreError> {
-        let Some(Sent { nonce, before, acknowledgement, delivered }) = sent else {
+    async fn verdict(&self, key: &Key, sent: Option<Sent>) -> Result<Verdict, StoreError> {
+        let Some(Sent { nonce, before, last, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
         };
         match acknowledgement.await {
-            Ok(acknowledged) => self.shared.copy.acknowledge(acknowledged.sequence, before),
+            Ok(acknowledged) => {
+                self.shared.refusals.accepted(key);
+                self.shared.copy.acknowledge(acknowledged.sequence, before);
+            }
             Err(error) => {
                 self.shared.copy.give_up(nonce);
-                return error::refusal(&error);
+                let refused = error::refusal(&error);
+                if refused.is_ok() && self.shared.refusals.refused(key, last, Instant::now()) {
+                    tracing::warn!(%key, last, "the bucket's leader has another last message than this copy of it");
+                    self.shared.copy.doubt();
+                }
+                return refused;
             }
         }
         match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
@@ -173,6 +189,8 @@ struct Sent {
     nonce: u64,
     /// The sequence up to which the copy was complete when it was sent.
     before: u64,
+    /// What was expected to be its subject's last sequence.
+    last: u64,
     acknowledgement: PublishAckFuture,
     delivered: oneshot::Receiver<Delivered>,
 }
@@ -198,7 +216,8 @@ impl Store for NatsStore {
         for write in &writes {
             sent.push(self.send(write).await);
         }
-        let answers = sent.into_iter().map(async |sent| self.verdict(sent?).await);
+        let answers =
+            writes.iter().zip(sent).map(async |(write, sent)| self.verdict(&write.key, sent?).await);
         join_all(answers).await
     }
 

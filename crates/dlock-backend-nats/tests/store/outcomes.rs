@@ -134,3 +134,28 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_not() {
 async fn absent(store: &NatsStore, name: &str) -> Version {
     store.get(&key(name)).await.unwrap().version
 }
+
+/// So it looks to a handle, too, whose consumer follows a replica that differs from the leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_the_leader_does_not_agree_with_is_made_anew() {
+    let nats = NatsServer::start();
+    let store = connect(&nats.url()).await;
+    let before = put_at_last(&store, "a", "before").await;
+    put_at_last(&store, "b", "kept").await;
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = context.get_stream("KV_dlock").await.unwrap();
+    let message = stream.get_raw_message(before.0 / 2).await.unwrap();
+    stream.purge().filter(message.subject.as_str()).await.unwrap();
+    let writing = async {
+        loop {
+            let found = get_at_last(&store, "a").await;
+            match commit(&store, put("a", found.version, "after")).await {
+                Ok(Verdict::Committed { version }) => return version,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let after = tokio::time::timeout(LOST_AFTER, writing).await.expect("written at last");
+    assert!(after > before);
+    assert_eq!(get_at_last(&store, "b").await.value().unwrap(), "kept");
+}
