@@ -1,7 +1,7 @@
 //! A commit under way: the commands it carries and what they will be told if it succeeds.
 
 use super::{Action, Change, Commit, Content, Rules, SessionGuard, is_not_found};
-use crate::resource::{Command, Grant, Outcome, Resource};
+use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
 use crate::{LockKey, Token};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -108,7 +108,7 @@ impl<T> Flight<T> {
         };
         let applied = resource.apply(&pending.command, rules.generation);
         let revoked = applied.outcome == Outcome::Released;
-        let outcome = after_retry(&pending, applied.outcome);
+        let outcome = after_retry(&pending, applied.outcome, resource, rules);
         // Without guards, a late commit of the session's former home might still change this: make it fail.
         let touch = !rules.guards && may_be_undone(&pending, &outcome);
         self.writes |= applied.changed || touch;
@@ -177,11 +177,20 @@ impl<T> Flight<T> {
     }
 }
 
-/// A command whose former commit may have taken effect finds nothing left to end: it did end it.
-fn after_retry<T>(pending: &Pending<T>, outcome: Outcome) -> Outcome {
-    match &pending.command {
-        Command::Release { .. } if pending.retried && is_not_found(&outcome) => Outcome::Released,
-        Command::Cancel { .. } if pending.retried && is_not_found(&outcome) => Outcome::Cancelled,
+/// A command whose former commit may have taken effect finds nothing left to end, or to convert with a value block that
+/// others may have written since: it did that.
+fn after_retry<T>(pending: &Pending<T>, outcome: Outcome, resource: &mut Resource, rules: &Rules) -> Outcome {
+    if !pending.retried {
+        return outcome;
+    }
+    match (&pending.command, &outcome) {
+        (Command::Release { .. }, _) if is_not_found(&outcome) => Outcome::Released,
+        (Command::Cancel { .. }, _) if is_not_found(&outcome) => Outcome::Cancelled,
+        (Command::Convert(convert), Outcome::Refused(Refusal::ValueNotWritable { held, to }))
+            if held == to =>
+        {
+            resource.apply(&Command::Query { key: convert.key }, rules.generation).outcome
+        }
         _ => outcome,
     }
 }

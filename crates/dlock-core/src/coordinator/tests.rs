@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::resource::{Acquire, Convert, Patience, ValueUpdate};
-use crate::{LockId, Mode, SessionId};
+use crate::{LockId, Mode, SessionId, ValueBlock};
 
 const ALONE: Rules = Rules { generation: 0, guards: true, exclusive: true };
 const SHARED: Rules = Rules { generation: 0, guards: true, exclusive: false };
@@ -353,6 +353,29 @@ fn an_ambiguous_release_that_others_have_built_upon_is_a_release() {
     one.serve(&mut store);
     assert_eq!(one.told(), ["a: granted EX token 1", "r: released"]);
     assert_eq!(two.told(), ["b: granted EX token 2"]);
+}
+
+#[test]
+fn an_ambiguous_conversion_with_a_value_that_others_have_replaced_is_done() {
+    let value = |byte: u8| ValueUpdate::Write(ValueBlock::new(vec![byte]).unwrap());
+    let down =
+        |byte| Convert { key: key(1, 1), mode: Mode::Null, patience: Patience::Wait, value: value(byte) };
+    let mut store = Store::empty();
+    let (mut one, mut two) = (Server::new(SHARED), Server::new(SHARED));
+    one.submit("a", acquire(key(1, 1)), guard(1));
+    one.serve(&mut store);
+    one.submit("c", Command::Convert(down(1)), guard(1));
+    let commit = one.take_commit();
+    store.commit(&commit);
+    two.submit("b", acquire(key(2, 1)), guard(2));
+    two.submit("r", Command::Release { key: key(2, 1), value: value(2) }, guard(2));
+    two.serve(&mut store);
+    one.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    one.serve(&mut store);
+    assert_eq!(one.told(), ["a: granted EX token 1", "c: granted NL token 1"]);
+    one.submit("d", Command::Convert(down(3)), guard(1));
+    one.serve(&mut store);
+    assert_eq!(one.told(), ["d: refused ValueNotWritable { held: Null, to: Null }"]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::{Goal, Held, InFlight, Locks, Operation, Outcome};
 use crate::Error;
 use crate::session::message::{Grant, RequestId};
-use dlock_core::{LockId, Timestamp};
+use dlock_core::resource::ValueUpdate;
+use dlock_core::{LockId, Mode, Timestamp};
 use dlock_runtime::Entropy;
 use std::time::Duration;
 
@@ -44,11 +45,15 @@ impl Locks {
         } else if self.tried_again(lock, &answer, now, entropy) {
             None
         } else {
-            match self.locks.get(&lock)?.operation.as_ref()?.goal {
+            match &self.locks.get(&lock)?.operation.as_ref()?.goal {
                 Goal::Acquire(_) => self.acquire_answered(lock, answer),
                 Goal::Convert(_) => self.conversion_answered(lock, answer),
                 Goal::CancelConversion { .. } => self.cancellation_answered(lock, answer),
                 Goal::Verify => self.verification_answered(lock, answer),
+                Goal::Confirm { mode, refusal } => {
+                    let (mode, refusal) = (*mode, refusal.clone());
+                    self.confirmation_answered(lock, mode, refusal, answer)
+                }
                 Goal::Withdraw => self.withdrawal_answered(lock, &answer),
                 Goal::Release(_) => self.release_answered(lock, answer),
             }
@@ -99,9 +104,15 @@ impl Locks {
             Answer::Queued { ahead } => Some(Outcome::Queued { ahead }),
             Answer::Granted(grant) => self.granted(lock, grant),
             Answer::Failed(error) => {
-                self.done(lock);
+                let operation = self.done(lock)?;
                 if error.is_transient() {
                     self.set_goal(lock, Goal::CancelConversion { then: None });
+                } else if let Goal::Convert(ask) = operation.goal
+                    && operation.resent
+                    && ask.value != ValueUpdate::Keep
+                {
+                    self.set_goal(lock, Goal::Confirm { mode: ask.mode, refusal: error });
+                    return None;
                 }
                 Some(Outcome::Failed(error))
             }
@@ -110,6 +121,27 @@ impl Locks {
                 Some(Outcome::Failed(Error::protocol(
                     "the service cancelled a conversion that nobody gave up",
                 )))
+            }
+        }
+    }
+
+    /// When the lock has the mode that was asked for, the first sending of the conversion was done: it was a later one
+    /// that could not write the value block any more.
+    fn confirmation_answered(
+        &mut self,
+        lock: LockId,
+        mode: Mode,
+        refusal: Error,
+        answer: Answer,
+    ) -> Option<Outcome> {
+        match answer {
+            Answer::Granted(grant) if grant.mode == mode => self.granted(lock, grant),
+            Answer::Failed(error) if error.is_transient() => {
+                self.conversion_answered(lock, Answer::Failed(error))
+            }
+            _ => {
+                self.done(lock);
+                Some(Outcome::Failed(refusal))
             }
         }
     }

@@ -86,6 +86,12 @@ enum Goal {
     },
     /// Look whether a held lock is recorded.
     Verify,
+    /// Look whether a conversion was done that was sent more than once, and then refused as what it gives up is not
+    /// held.
+    Confirm {
+        mode: Mode,
+        refusal: Error,
+    },
     /// Undo the acquire, whatever has become of it.
     Withdraw,
     Release(ValueUpdate),
@@ -95,7 +101,7 @@ impl Goal {
     /// Whether it gives something back: then it must not wait behind requests that wait for just that.
     fn is_urgent(&self) -> bool {
         match self {
-            Goal::Acquire(_) | Goal::Convert(_) | Goal::Verify => false,
+            Goal::Acquire(_) | Goal::Convert(_) | Goal::Verify | Goal::Confirm { .. } => false,
             Goal::CancelConversion { .. } | Goal::Withdraw | Goal::Release(_) => true,
         }
     }
@@ -194,7 +200,7 @@ impl Locks {
                 state.operation = None;
                 false
             }
-            Some(Operation { goal: Goal::Convert(_), .. }) => {
+            Some(Operation { goal: Goal::Convert(_) | Goal::Confirm { .. }, .. }) => {
                 self.set_goal(lock, Goal::CancelConversion { then: None });
                 true
             }

@@ -55,7 +55,7 @@ impl Locks {
         let request = RequestId(self.last_request + 1);
         self.last_request = request.0;
         operation.request = Some(request);
-        let query = matches!(operation.goal, Goal::Verify);
+        let query = matches!(operation.goal, Goal::Verify | Goal::Confirm { .. });
         self.in_flight.insert(request, InFlight { lock, query });
         let resource = state.resource.clone();
         let body = match &operation.goal {
@@ -75,7 +75,7 @@ impl Locks {
                 value: ask.value.clone(),
             },
             Goal::CancelConversion { .. } => Request::Cancel { lock, resource, release_if_granted: false },
-            Goal::Verify => Request::Query { lock, resource },
+            Goal::Verify | Goal::Confirm { .. } => Request::Query { lock, resource },
             Goal::Withdraw => Request::Cancel { lock, resource, release_if_granted: true },
             Goal::Release(value) => Request::Release { lock, resource, value: value.clone() },
         };

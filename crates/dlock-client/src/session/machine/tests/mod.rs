@@ -10,7 +10,7 @@ mod requests;
 use super::*;
 use crate::session::locks::WaitUntil;
 use crate::session::message::{Claim, Grant, Patience, Request};
-use dlock_core::{ResourceId, Token};
+use dlock_core::{ResourceId, Token, ValueBlock};
 
 const TTL: Duration = Duration::from_secs(10);
 /// TTL/10 + 50 ms.

@@ -178,3 +178,28 @@ fn what_an_abandoned_link_says_does_not_count() {
     bench.acquire(1);
     assert_eq!(bench.requests(link).len(), 1);
 }
+
+#[test]
+fn a_conversion_that_is_sent_again_and_finds_its_value_replaced_was_done_the_first_time() {
+    let value = ValueUpdate::Write(ValueBlock::new(vec![1]).unwrap());
+    let not_writable =
+        || Error::InvalidArgument { field: "value".to_owned(), message: "held in NL".to_owned() };
+    for (found, done) in [(Mode::Null, true), (Mode::ProtectedRead, false)] {
+        let mut bench = Bench::opened(&["a"]);
+        bench.hold(LINK, 1);
+        let ask = ConvertAsk { mode: Mode::Null, wait: WaitUntil::Forever, value: value.clone() };
+        assert!(bench.machine.convert(LockId(1), ask));
+        bench.requests(LINK);
+        bench.break_link(LINK);
+        let (link, _) = bench.reattach(2);
+        let [(again, Request::Convert { .. })] = bench.requests(link)[..] else { panic!("not sent again") };
+        bench.effects();
+        bench.receive(link, Incoming::Failed { request: again, error: not_writable() });
+        assert!(bench.effects().is_empty());
+        let [(query, Request::Query { .. })] = bench.requests(link)[..] else { panic!("nobody looks") };
+        bench.receive(link, Incoming::Granted { request: query, grant: Grant { mode: found, ..grant(1) } });
+        let [Effect::Outcome { outcome, .. }] = &bench.effects()[..] else { panic!("no outcome") };
+        assert_eq!(matches!(outcome, Outcome::Granted(_)), done, "{outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::Failed(Error::InvalidArgument { .. })), !done);
+    }
+}
