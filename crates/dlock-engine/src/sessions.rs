@@ -283,7 +283,14 @@ impl Shared {
                 return tracing::debug!(session = %home.id, %error, "a session could not be looked up");
             }
         };
-        self.session_seen(home.id, &found);
+        match decode(&found) {
+            // Nothing can be committed for this attachment any more. Also if this server has written that: the attachment
+            // may be on its way here, or be one that took effect in the store and of which this server was told that it failed.
+            Ok(Some(record)) if record.is_active() && found.version.0 > home.version => {
+                self.detach(&home, found.version.0, &record);
+            }
+            _ => self.session_seen(home.id, &found),
+        }
     }
 
     /// A session's record, read or announced: acts on what it says of a session at home here, and notes others.

@@ -6,7 +6,9 @@ use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
 use dlock_core::session::EndReason;
 use dlock_core::{Epoch, LockId, Mode};
-use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestId, SessionError};
+use dlock_engine::{
+    AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestError, RequestId, SessionError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -224,6 +226,30 @@ async fn a_session_whose_attachment_was_said_to_have_failed_but_took_effect_ends
     let _alive = other.keep_alive();
     let granted = other.lock(1, "r", Mode::Exclusive);
     tokio::time::timeout(Duration::from_secs(25), granted).await.unwrap().unwrap();
+}
+
+/// Found by simulation: its home went on acknowledging heartbeats, and could not commit anything for it any more.
+#[tokio::test(start_paused = true)]
+async fn a_home_that_its_own_servers_failed_attachment_has_replaced_lets_the_session_go() {
+    let ([a, _b], [gate, _]) = gated_engines().await;
+    let client = Client::open(&a).await;
+    let attach =
+        || AttachSession { session: client.session.id(), secret: client.secret.clone(), claims: vec![] };
+    gate.set(Gate::HeldAnswers);
+    let lost = async {
+        settle().await;
+        gate.set(Gate::LostAnswers);
+    };
+    let (attached, ()) = tokio::join!(a.attach_session(attach(), Caller::new()), lost);
+    assert!(matches!(attached, Err(SessionError::StoreUnavailable { .. })), "{:?}", attached.err());
+    gate.set(Gate::Open);
+    let refused = client.lock(1, "r", Mode::Exclusive).await;
+    assert_eq!(refused, Err(RequestError::Session(SessionError::Moved)));
+    let told = tokio::time::timeout(Duration::from_secs(1), client.next()).await;
+    assert_eq!(told, Ok(Event::Detached));
+    assert_eq!(client.session.heartbeat(client.session.epoch()), Err(SessionError::Moved));
+    let (again, _) = a.attach_session(attach(), Caller::new()).await.unwrap();
+    assert_eq!(again.epoch(), Epoch(3));
 }
 
 #[tokio::test(start_paused = true)]
