@@ -9,7 +9,10 @@ use crate::network::{Latency, Machine, Network};
 use crate::world::World;
 use async_trait::async_trait;
 use dlock_backend_embedded::EmbeddedStore;
+use dlock_core::LockKey;
+use dlock_core::record::RecordError;
 use dlock_core::resource::Resource;
+use dlock_core::session::SessionRecord;
 use dlock_store::{
     Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict,
     Version, Watch, WatchEvent, Write,
@@ -167,20 +170,9 @@ impl Cluster {
         let page = done(inner.records.list("r/", None, 100));
         let mut text = String::new();
         for (key, record) in page.map(|page| page.records).unwrap_or_default() {
-            let resource = record.value().and_then(|bytes| Resource::decode(bytes).ok());
-            let Some(resource) = resource else { continue };
-            let _ = write!(text, "\n  record {key} version {}", record.version.0);
-            for holder in resource.holders() {
-                let _ =
-                    write!(text, "\n    held by {} in {} token {}", holder.key, holder.mode, holder.token);
-            }
-            for waiting in resource.queue() {
-                let _ = write!(
-                    text,
-                    "\n    {} waits for {}, holding {:?}",
-                    waiting.key, waiting.mode, waiting.held
-                );
-            }
+            let Some(bytes) = record.value() else { continue };
+            let (version, content) = (record.version.0, describe(&key, bytes));
+            let _ = write!(text, "\n  record {key} version {version}: {content}");
         }
         text
     }
@@ -243,7 +235,14 @@ impl Cluster {
         }
         let answers = done(inner.records.commit(vec![write.clone()]));
         let verdict = answers.into_iter().next().unwrap_or_else(|| Err(no_answer()))?;
-        self.world.note("store", format_args!("{machine} {key} {} {}", write.expected.0, shown(&verdict)));
+        let content = match (&verdict, &write.change) {
+            (Verdict::Committed { .. }, Change::Put(bytes)) => describe(&key, bytes),
+            _ => String::new(),
+        };
+        self.world.note(
+            "store",
+            format_args!("{machine} {key} {} {} {content}", write.expected.0, shown(&verdict)),
+        );
         match &verdict {
             Verdict::Committed { .. } => {
                 inner.log.push(write);
@@ -327,6 +326,32 @@ fn no_answer() -> StoreError {
 
 fn unknown() -> StoreError {
     StoreError::Ambiguous { reason: "no answer from the simulated store".to_owned() }
+}
+
+/// A record in short: of a session its epoch, home and state; of a resource who holds it, and who waits.
+fn describe(key: &Key, bytes: &[u8]) -> String {
+    let unreadable = |error: RecordError| error.to_string();
+    let kind = key.as_str().split('/').next();
+    if kind == Some("s") {
+        let short = |record: SessionRecord| {
+            format!("{:?} at {:.4} {:?}", record.epoch, record.owner.to_string(), record.state)
+        };
+        return SessionRecord::decode(bytes).map_or_else(unreadable, short);
+    }
+    let resource = match (kind == Some("r")).then(|| Resource::decode(bytes)) {
+        Some(Ok(resource)) => resource,
+        Some(Err(error)) => return unreadable(error),
+        None => return String::new(),
+    };
+    let name = |key: LockKey| format!("{:.4}#{}", key.session.to_string(), key.lock.0);
+    let mut text = String::new();
+    for holder in resource.holders() {
+        let _ = write!(text, "{} {} {}, ", name(holder.key), holder.mode, holder.token);
+    }
+    for waiting in resource.queue() {
+        let _ = write!(text, "{} waits for {}, ", name(waiting.key), waiting.mode);
+    }
+    text
 }
 
 fn shown(verdict: &Verdict) -> String {
