@@ -398,16 +398,27 @@ impl Home {
         self.deliver(&inner, Event::Failed { request, lock, error });
     }
 
-    /// The lock was taken away by somebody else.
+    /// The lock was taken away by somebody else, or its place in the queue was.
     pub(crate) fn vanished(&self, lock: LockId) {
         let mut inner = self.inner.lock();
-        let Some(local) = inner.locks.remove(&lock) else { return };
-        if let Some(waiting) = local.waiting {
-            inner.in_flight = inner.in_flight.saturating_sub(1);
-            let error = RequestError::Revoked;
-            self.deliver(&inner, Event::Failed { request: waiting.request, lock, error });
+        let Some(local) = inner.locks.get_mut(&lock) else { return };
+        let waiting = local.waiting.take();
+        // A request that came since is decided on what is there now, and answered for itself: the client that sent an
+        // acquire again to its new home must not be told that the lock it may yet get is gone.
+        let asked_since =
+            local.newest.is_some_and(|newest| waiting.as_ref().is_none_or(|w| w.request != newest));
+        let told_by_request = waiting.is_some() || asked_since;
+        let was_held = local.granted || !told_by_request;
+        if was_held || !asked_since {
+            inner.locks.remove(&lock);
         }
-        self.deliver(&inner, Event::Revoked { lock });
+        if let Some(Waiting { request, .. }) = waiting {
+            inner.in_flight = inner.in_flight.saturating_sub(1);
+            self.deliver(&inner, Event::Failed { request, lock, error: RequestError::Revoked });
+        }
+        if was_held {
+            self.deliver(&inner, Event::Revoked { lock });
+        }
     }
 
     /// A held lock blocks requests for `wanted`, or nothing: told when it is new, or stronger than what was told.

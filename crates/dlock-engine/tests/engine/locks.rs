@@ -3,7 +3,7 @@
 use crate::world::*;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::resource::{Refusal, ValueUpdate};
-use dlock_core::{LockId, Mode, ValueBlock};
+use dlock_core::{LockId, LockKey, Mode, ValueBlock};
 use dlock_engine::{Engine, EngineConfig, Event, Patience, Reply, Request, RequestError, RequestId};
 use dlock_runtime::Environment;
 use dlock_store::Store;
@@ -236,6 +236,21 @@ async fn a_forced_release_names_the_token_and_tells_the_holder() {
     assert_eq!(one.next().await, Event::Revoked { lock: LockId(1) });
     assert_eq!(one.release(1).await, Err(RequestError::Refused(Refusal::NotFound)));
     assert!(!engine.check_token(&name("r"), grant.token).await.unwrap().held);
+}
+
+/// An event for the lock as well would end, at a client that has asked again meanwhile, what it may yet get.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_sent_away_is_told_by_its_request_alone() {
+    let engine = engine().await;
+    let (holder, waiter) = (Client::open(&engine).await, Client::open(&engine).await);
+    holder.lock(1, "r", Mode::Exclusive).await.unwrap();
+    let waiting = waiter.start(1, "r", Mode::Exclusive);
+    settle().await;
+    let key = LockKey { session: waiter.session.id(), lock: LockId(1) };
+    engine.force_release(&name("r"), key, None).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Err(RequestError::Revoked));
+    let told = tokio::time::timeout(Duration::from_secs(1), waiter.next()).await;
+    assert!(told.is_err(), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
