@@ -48,6 +48,9 @@ pub struct LoadReport {
     pub grants_by_time: Vec<Timestamp>,
 }
 
+/// How long clients may take to end: longer than any of their waits, and than a session without a server lives.
+const END_MAX: Duration = Duration::from_secs(120);
+
 const MODES: [Mode; 5] =
     [Mode::ConcurrentRead, Mode::ConcurrentWrite, Mode::ProtectedRead, Mode::ProtectedWrite, Mode::Exclusive];
 
@@ -101,8 +104,15 @@ impl Load {
     /// Lets everybody finish, and checks what they have written down.
     pub async fn finish(mut self) -> LoadReport {
         self.stop.send_replace(true);
-        while let Some(worker) = self.workers.join_next().await {
-            worker.expect("a worker that does not panic");
+        let ending = async {
+            while let Some(worker) = self.workers.join_next().await {
+                worker.expect("a worker that does not panic");
+            }
+        };
+        if tokio::time::timeout(END_MAX, ending).await.is_err() {
+            let unfinished = format!("{} clients did not end within {END_MAX:?}", self.workers.len());
+            self.shared.errors.lock().push(unfinished);
+            self.workers.shutdown().await;
         }
         let held = std::mem::take(&mut *self.shared.held.lock());
         let mut grants_by_time: Vec<Timestamp> = held.iter().map(|held| held.from).collect();

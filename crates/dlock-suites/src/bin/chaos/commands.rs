@@ -69,9 +69,14 @@ impl Commands {
         }
     }
 
-    /// Lets everybody finish.
-    pub(crate) fn finish(self) -> Ran {
+    /// Lets everybody finish; kills those who wait if nobody is served any more.
+    pub(crate) fn finish(self, served: bool) -> Ran {
         self.stop.store(true, Ordering::Relaxed);
+        for child in self.running.iter().filter(|_| !served) {
+            if let Some(child) = child.lock().unwrap().as_mut() {
+                let _it_may_have_ended = child.kill();
+            }
+        }
         let mut ran = Ran { held: Vec::new(), runs: 0, failed: 0 };
         for worker in self.workers {
             let worker = worker.join().unwrap();

@@ -75,9 +75,10 @@ impl fmt::Display for Report {
         if let Some(unserved) = &self.unserved {
             writeln!(f, "\nnot served any more: {unserved}")?;
         }
-        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-        for error in &load.errors {
-            *kinds.entry(error).or_default() += 1;
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        let losses = load.losses.iter().map(|reason| format!("a guard was lost: {reason}"));
+        for what in load.errors.iter().cloned().chain(losses) {
+            *kinds.entry(what).or_default() += 1;
         }
         let mut kinds: Vec<_> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

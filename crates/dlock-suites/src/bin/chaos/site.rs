@@ -59,7 +59,7 @@ pub(crate) fn disturb(arguments: &Arguments) -> Report {
         arguments.commands
     );
     let took = begun.elapsed();
-    let ran = site.commands.finish();
+    let ran = site.commands.finish(unserved.is_none());
     let load = site.runtime.block_on(site.load.finish());
     Report::new(title, took, load, ran, recoveries, unserved)
 }
