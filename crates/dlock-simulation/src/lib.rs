@@ -14,6 +14,7 @@ pub mod history;
 mod network;
 mod panics;
 mod process;
+mod recipe;
 mod register;
 mod scenario;
 mod simulation;
@@ -23,7 +24,7 @@ mod world;
 
 pub use bug::Bug;
 pub use register::Writes;
-pub use scenario::Options;
+pub use scenario::{Options, Recipe};
 pub use simulation::{Report, run};
 pub use trace::{Keep, Trace};
 pub use world::Time;

@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout)] // it talks to its user
 
 use clap::Parser;
-use dlock_simulation::{Bug, Keep, Options, run};
+use dlock_simulation::{Bug, Keep, Options, Recipe, run};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -27,6 +27,9 @@ struct Arguments {
     /// Let the store go back in time, too.
     #[arg(long)]
     restores: bool,
+    /// Let the clients lock by the usual recipe on etcd, instead of with dlock.
+    #[arg(long, value_enum)]
+    recipe: Option<Recipe>,
     /// Without faults.
     #[arg(long)]
     calm: bool,
@@ -46,13 +49,20 @@ struct Totals {
     events: u64,
     inconclusive: u64,
     simulated: Duration,
+    accepted: u64,
     fenced: u64,
+    lost_updates: u64,
     bad: BTreeMap<u64, String>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let options = Options { bug: arguments.bug, restores: arguments.restores, calm: arguments.calm };
+    let options = Options {
+        bug: arguments.bug,
+        restores: arguments.restores,
+        calm: arguments.calm,
+        recipe: arguments.recipe,
+    };
     let keep = if arguments.trace { Keep::Lines } else { Keep::Hash };
     let (next, bad) = (AtomicU64::new(0), AtomicU64::new(0));
     let totals = Mutex::new(Totals::default());
@@ -71,7 +81,9 @@ fn main() -> anyhow::Result<ExitCode> {
             totals.events += report.trace.count();
             totals.inconclusive += report.findings.inconclusive as u64;
             totals.simulated += report.simulated;
+            totals.accepted += report.writes.accepted;
             totals.fenced += report.writes.fenced;
+            totals.lost_updates += report.writes.lost_updates;
             if arguments.trace {
                 report.trace.lines().iter().for_each(|line| println!("{line}"));
                 println!("seed {seed}: trace {:016x}", report.trace.hash());
@@ -96,13 +108,15 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let totals = totals.into_inner()?;
     println!(
-        "{} runs, {:.0} simulated hours, {} operations, {} grants, {} events, {} writes fenced, {} histories inconclusive, {} bad: {:?}",
+        "{} runs, {:.0} simulated hours, {} operations, {} grants, {} events, {} writes ({} fenced off, {} updates lost), {} histories inconclusive, {} bad: {:?}",
         totals.runs,
         totals.simulated.as_secs_f64() / 3600.0,
         totals.operations,
         totals.grants,
         totals.events,
+        totals.accepted,
         totals.fenced,
+        totals.lost_updates,
         totals.inconclusive,
         totals.bad.len(),
         totals.bad

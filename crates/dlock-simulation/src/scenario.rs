@@ -4,6 +4,7 @@ use crate::bug::Bug;
 use crate::network::{Latency, Machine};
 use crate::store::StoreFaults;
 use crate::world::{Time, between};
+use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -23,6 +24,17 @@ pub struct Options {
     pub restores: bool,
     /// Nothing goes wrong.
     pub calm: bool,
+    /// Let the clients lock by a recipe on etcd, instead of with dlock.
+    pub recipe: Option<Recipe>,
+}
+
+/// What the clients of a recipe write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Recipe {
+    /// Registers that take what comes.
+    Unfenced,
+    /// Registers that check the revision of the lock's key as a fencing token.
+    Fenced,
 }
 
 /// One simulated run.
@@ -45,6 +57,7 @@ pub(crate) struct Scenario {
     pub(crate) idle_resource_age: Duration,
     pub(crate) sweep_interval: Duration,
     pub(crate) bug: Option<Bug>,
+    pub(crate) recipe: Option<Recipe>,
     /// The order of operations is searched for.
     pub(crate) sequential: bool,
 }
@@ -150,9 +163,12 @@ impl Scenario {
             idle_resource_age: Duration::from_secs(dice.random_range(1..=5)),
             sweep_interval: between(dice, Duration::from_secs(1), Duration::from_secs(30)),
             bug,
+            recipe: options.recipe,
             sequential: !options.restores,
         };
-        if !options.calm {
+        if options.calm {
+            (scenario.network.spikes, scenario.store.spikes) = (0.0, 0.0);
+        } else {
             scenario.faults = FaultPlan::draw(&scenario, options.restores, dice);
         }
         scenario

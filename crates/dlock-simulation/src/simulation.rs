@@ -10,8 +10,9 @@ use crate::client::{self, Plan, Tools, resource_name};
 use crate::history::{History, Recorder};
 use crate::network::{Machine, Network};
 use crate::process::{ClockKind, Process};
+use crate::recipe::{self, Etcd};
 use crate::register::{Registers, Writes};
-use crate::scenario::{Fault, Options, Scenario};
+use crate::scenario::{Fault, Options, Recipe, Scenario};
 use crate::store::Cluster;
 use crate::trace::{Keep, Trace};
 use crate::world::{Time, World};
@@ -104,6 +105,8 @@ struct Simulation {
     store: Cluster,
     recorder: Recorder,
     registers: Registers,
+    /// What the clients of a recipe use.
+    etcd: Etcd,
     servers: Vec<Server>,
     clients: Vec<ClientProcess>,
     prober: Option<Process>,
@@ -120,7 +123,8 @@ impl Simulation {
         let network = Network::new(&world, scenario.network);
         let store = Cluster::new(&network, &world, 0, scenario.store, scenario.guards, scenario.bug);
         let recorder = Recorder::new(&world);
-        let registers = Registers::new(&world, scenario.resources, true);
+        let registers = Registers::new(&world, scenario.resources, scenario.recipe != Some(Recipe::Unfenced));
+        let etcd = Etcd::new(&world, &network, scenario.store);
         let servers = scenario.server_machines().map(|machine| Server {
             address: format!("server{machine}:5055"),
             process: None,
@@ -141,6 +145,7 @@ impl Simulation {
             store,
             recorder,
             registers,
+            etcd,
             servers,
             clients,
             prober: None,
@@ -341,7 +346,10 @@ impl Simulation {
             idle: client.idle.clone(),
             ended: client.ended.clone(),
         };
-        process.spawn(client::run(plan, tools));
+        match scenario.recipe {
+            None => process.spawn(client::run(plan, tools)),
+            Some(_) => process.spawn(recipe::run(plan, tools, self.etcd.from(machine))),
+        }
     }
 
     /// Asks a server to let its clients go elsewhere, and to end.
