@@ -11,6 +11,7 @@ use dlock_core::session::{EndReason, SessionRecord};
 use dlock_core::{Epoch, LockId, LockKey, Mode, ResourceId, SessionId, Timestamp};
 use foldhash::HashMap;
 use parking_lot::Mutex;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// How an attachment stands.
@@ -421,10 +422,18 @@ impl Home {
         }
     }
 
-    /// A held lock blocks requests for `wanted`, or nothing: told when it is new, or stronger than what was told.
-    pub(crate) fn blocks(&self, lock: LockId, wanted: Option<Mode>) {
+    /// A held lock blocks requests for `wanted`, or nothing: told when it is new, or stronger than what was told. Also of
+    /// a lock that this server has not heard of: the client may have had no room to claim it, or not know it either, and
+    /// then gives it back.
+    pub(crate) fn blocks(&self, lock: LockId, resource: &ResourceId, wanted: Option<Mode>) {
         let mut inner = self.inner.lock();
-        let Some(local) = inner.locks.get_mut(&lock) else { return };
+        let local = match inner.locks.entry(lock) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if wanted.is_none() => return,
+            Entry::Vacant(unknown) => {
+                unknown.insert(LocalLock { granted: true, ..LocalLock::new(resource.clone()) })
+            }
+        };
         let stronger = match (local.blocking_told, wanted) {
             (Some(told), Some(wanted)) => !wanted.at_or_below(told),
             (None, Some(_)) => true,
@@ -434,7 +443,7 @@ impl Home {
             local.blocking_told = wanted;
         }
         if let (true, Some(wanted)) = (stronger, wanted) {
-            self.deliver(&inner, Event::Blocking { lock, wanted });
+            self.deliver(&inner, Event::Blocking { lock, wanted, resource: resource.clone() });
         }
     }
 

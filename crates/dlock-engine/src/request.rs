@@ -144,6 +144,8 @@ pub enum Event {
         lock: LockId,
         /// The most restrictive mode that is wanted.
         wanted: Mode,
+        /// What is locked.
+        resource: ResourceId,
     },
     /// A held or waiting lock was taken away by an administrator.
     Revoked {

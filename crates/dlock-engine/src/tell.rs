@@ -29,7 +29,7 @@ impl Shared {
                 Counters::add(&self.counters.grants, 1);
                 let Some(home) = self.home(grant.key.session) else { return };
                 home.promoted(grant.clone());
-                tell_blocking(&home, latest, &grant);
+                tell_blocking(&home, resource, latest, &grant);
             }
             Action::Vanished(key) => {
                 if let Some(home) = self.home(key.session) {
@@ -37,7 +37,7 @@ impl Shared {
                 }
             }
             Action::WentBack => self.suspect("a resource's last token is smaller than it was"),
-            Action::Contention => self.tell_contention(latest),
+            Action::Contention => self.tell_contention(resource, latest),
         }
     }
 
@@ -75,7 +75,7 @@ impl Shared {
                 Kind::Ask { .. } => {
                     Counters::add(&self.counters.grants, 1);
                     ticket.home.granted(request, grant.clone());
-                    tell_blocking(&ticket.home, latest, &grant);
+                    tell_blocking(&ticket.home, resource, latest, &grant);
                 }
                 Kind::Release | Kind::Cancel => ticket.home.ended_wait(request, grant),
                 Kind::Query => ticket.home.looked_up(request, grant),
@@ -143,11 +143,11 @@ impl Shared {
     }
 
     /// Tells holders at home here that they block somebody, or forgets that they did.
-    fn tell_contention(&self, latest: Option<&Resource>) {
+    fn tell_contention(&self, id: &ResourceId, latest: Option<&Resource>) {
         let Some(resource) = latest else { return };
         for holder in resource.holders() {
             if let Some(home) = self.home(holder.key.session) {
-                home.blocks(holder.key.lock, resource.blocks(holder.key));
+                home.blocks(holder.key.lock, id, resource.blocks(holder.key));
             }
         }
     }
@@ -189,10 +189,10 @@ pub(crate) fn purge(sessions: Vec<dlock_core::SessionId>) -> Input {
 }
 
 /// A lock that is granted while others wait may block them from its first moment.
-fn tell_blocking(home: &Home, latest: Option<&Resource>, grant: &Grant) {
+fn tell_blocking(home: &Home, id: &ResourceId, latest: Option<&Resource>, grant: &Grant) {
     if let Some(resource) = latest
         && !resource.queued_modes().is_empty()
     {
-        home.blocks(grant.key.lock, resource.blocks(grant.key));
+        home.blocks(grant.key.lock, id, resource.blocks(grant.key));
     }
 }

@@ -184,7 +184,12 @@ pub(crate) enum Incoming {
     /// A request changed nothing.
     Failed { request: RequestId, error: Error },
     /// A held lock blocks somebody.
-    Blocking { lock: LockId, wanted: Mode },
+    Blocking {
+        lock: LockId,
+        wanted: Mode,
+        /// What is locked; older servers don't say it.
+        resource: Option<ResourceId>,
+    },
     /// A lock was taken away.
     Lost { lock: LockId, reason: LossReason },
     /// The session is over.

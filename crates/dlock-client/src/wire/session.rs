@@ -1,7 +1,7 @@
 //! The session stream's frames.
 
 use super::Fault;
-use super::view::{end_reason_to_loss, mode, resource_to_proto, token, value_read};
+use super::view::{end_reason_to_loss, mode, resource_id, resource_to_proto, token, value_read};
 use crate::session::message::{
     Claim, ClaimState, Frame, Grant, Incoming, Limits, LinkError, Outgoing, Patience, Request, RequestId,
     Secret, Terms,
@@ -172,7 +172,8 @@ fn decode_message(message: ServerMessage) -> Result<Option<Incoming>, Error> {
         }
         Heard::Failed(failure) => Incoming::Failed { request, error: Fault::from(failure).into() },
         Heard::Blocking(blocking) => {
-            Incoming::Blocking { lock: LockId(blocking.lock_id), wanted: mode(blocking.wanted)? }
+            let resource = blocking.resource.map(|resource| resource_id(Some(resource))).transpose()?;
+            Incoming::Blocking { lock: LockId(blocking.lock_id), wanted: mode(blocking.wanted)?, resource }
         }
         Heard::Lost(lost) => {
             let reason = match lost.reason() {

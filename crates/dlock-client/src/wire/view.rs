@@ -50,7 +50,7 @@ where
     text.parse().map_err(|error: T::Err| Error::protocol(error.to_string()))
 }
 
-fn resource_id(resource: Option<v1::Resource>) -> Result<ResourceId, Error> {
+pub(crate) fn resource_id(resource: Option<v1::Resource>) -> Result<ResourceId, Error> {
     let resource = resource.ok_or_else(|| Error::protocol("a resource's name is missing"))?;
     ResourceId::new(&resource.namespace, &resource.name).map_err(|error| Error::protocol(error.to_string()))
 }

@@ -91,7 +91,7 @@ async fn a_conversion_is_granted_when_the_others_go() {
         let one = one.clone();
         tokio::spawn(async move { one.convert(1, Mode::Exclusive, Patience::Forever).await })
     };
-    assert_eq!(two.next().await, Event::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    assert_eq!(two.next().await, blocking("r", Mode::Exclusive));
     let refused = two.convert(1, Mode::Exclusive, Patience::Forever).await;
     assert_eq!(refused, Err(RequestError::Refused(Refusal::Deadlock)));
     two.release(1).await.unwrap();
@@ -139,11 +139,11 @@ async fn a_blocking_notification_comes_once_and_again_for_a_stronger_mode() {
     let [holder, a, b, c] = futures::future::join_all(clients).await.try_into().ok().unwrap();
     holder.lock(1, "r", Mode::ConcurrentWrite).await.unwrap();
     let _reader = a.start(1, "r", Mode::ProtectedRead);
-    assert_eq!(holder.next().await, Event::Blocking { lock: LockId(1), wanted: Mode::ProtectedRead });
+    assert_eq!(holder.next().await, blocking("r", Mode::ProtectedRead));
     let _same = b.start(1, "r", Mode::ProtectedRead);
     settle().await;
     let _stronger = c.start(1, "r", Mode::Exclusive);
-    assert_eq!(holder.next().await, Event::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    assert_eq!(holder.next().await, blocking("r", Mode::Exclusive));
 }
 
 #[tokio::test(start_paused = true)]

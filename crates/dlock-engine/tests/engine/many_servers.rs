@@ -22,7 +22,7 @@ async fn the_queue_is_one_across_servers() {
     let second = two.start(1, "r", Mode::Exclusive);
     settle().await;
     let third = three.start(1, "r", Mode::Exclusive);
-    assert_eq!(one.next().await, Event::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    assert_eq!(one.next().await, blocking("r", Mode::Exclusive));
     one.release(1).await.unwrap();
     let second = second.await.unwrap().unwrap();
     settle().await;

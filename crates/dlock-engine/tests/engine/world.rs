@@ -137,6 +137,11 @@ impl Client {
     }
 }
 
+/// The news that lock 1, on this resource, blocks somebody.
+pub fn blocking(resource: &str, wanted: Mode) -> Event {
+    Event::Blocking { lock: LockId(1), wanted, resource: name(resource) }
+}
+
 pub fn lock_ref(lock: u64) -> LockRef {
     LockRef { lock: LockId(lock), resource: None }
 }

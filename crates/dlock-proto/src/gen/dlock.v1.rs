@@ -752,7 +752,7 @@ pub struct LockCancelled {
     pub lock_id: u64,
 }
 /// A held lock blocks somebody: let go or go down, if you can. Sent once per episode, and again for a stronger mode.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlockingNotification {
     /// The held lock.
     #[prost(uint64, tag = "1")]
@@ -760,6 +760,9 @@ pub struct BlockingNotification {
     /// The most restrictive mode that is wanted.
     #[prost(enumeration = "Mode", tag = "2")]
     pub wanted: i32,
+    /// What is locked. A client that does not know the lock (the store was restored from a copy that has it) gives it back.
+    #[prost(message, optional, tag = "3")]
+    pub resource: ::core::option::Option<Resource>,
 }
 /// A lock was taken away.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,9 +1,10 @@
 //! Messages to clients.
 
+use super::views::resource_ref;
 use crate::fault::Fault;
 use dlock_core::resource::{Grant, Queued};
 use dlock_core::session::EndReason;
-use dlock_core::{LockId, Mode};
+use dlock_core::{LockId, Mode, ResourceId};
 use dlock_engine::{ClaimState, Engine, Event, Session};
 use dlock_proto::v1::server_message::Body;
 use dlock_proto::v1::{self, claim_result::State};
@@ -26,8 +27,13 @@ pub(crate) fn queued(place: Queued) -> v1::LockQueued {
     v1::LockQueued { lock_id: place.key.lock.0, ahead: place.ahead, held }
 }
 
-pub(crate) fn blocking(lock: LockId, wanted: Mode) -> v1::BlockingNotification {
-    v1::BlockingNotification { lock_id: lock.0, wanted: mode_to_proto(wanted) as i32 }
+pub(crate) fn blocking(
+    lock: LockId,
+    wanted: Mode,
+    resource: Option<&ResourceId>,
+) -> v1::BlockingNotification {
+    let (wanted, resource) = (mode_to_proto(wanted) as i32, resource.map(resource_ref));
+    v1::BlockingNotification { lock_id: lock.0, wanted, resource }
 }
 
 pub(crate) fn end_reason(reason: EndReason) -> v1::EndReason {
@@ -50,7 +56,9 @@ pub(crate) fn event(event: Event) -> v1::ServerMessage {
             (request.0, Body::Cancelled(v1::LockCancelled { lock_id: lock.0 }))
         }
         Event::Failed { request, error, .. } => (request.0, Body::Failed(Fault::from(error).into_failure())),
-        Event::Blocking { lock, wanted } => (0, Body::Blocking(blocking(lock, wanted))),
+        Event::Blocking { lock, wanted, resource } => {
+            (0, Body::Blocking(blocking(lock, wanted, Some(&resource))))
+        }
         Event::Revoked { lock } => {
             let reason = v1::LossReason::Revoked as i32;
             (0, Body::Lost(v1::LockLost { lock_id: lock.0, reason }))

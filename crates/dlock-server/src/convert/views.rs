@@ -25,7 +25,7 @@ fn client(client: ClientInfo) -> v1::ClientInfo {
     }
 }
 
-fn resource_ref(resource: &ResourceId) -> v1::Resource {
+pub(crate) fn resource_ref(resource: &ResourceId) -> v1::Resource {
     v1::Resource {
         namespace: resource.namespace.as_str().to_owned(),
         name: resource.name.as_str().to_owned(),

@@ -22,7 +22,7 @@ fn tell(told: Result<Held, RequestError>) -> Result<HoldResponse, Status> {
     let event = match told.map_err(Fault::from)? {
         Held::Queued(place) => Event::Queued(convert::queued(place)),
         Held::Granted(grant) => Event::Granted(convert::granted(grant)),
-        Held::Blocking(wanted) => Event::Blocking(convert::blocking(HELD_LOCK, wanted)),
+        Held::Blocking(wanted) => Event::Blocking(convert::blocking(HELD_LOCK, wanted, None)),
         Held::Lost(reason) => Event::Lost(LockLost { lock_id: HELD_LOCK.0, reason: reason as i32 }),
     };
     Ok(HoldResponse { event: Some(event) })

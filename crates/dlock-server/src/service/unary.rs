@@ -51,7 +51,9 @@ impl LockApi {
         let mut response = KeepSessionAliveResponse::default();
         while let Some(event) = caller.next().now_or_never() {
             match event {
-                Event::Blocking { lock, wanted } => response.blocking.push(convert::blocking(lock, wanted)),
+                Event::Blocking { lock, wanted, resource } => {
+                    response.blocking.push(convert::blocking(lock, wanted, Some(&resource)));
+                }
                 Event::Revoked { lock } => {
                     let reason = v1::LossReason::Revoked as i32;
                     response.lost.push(LockLost { lock_id: lock.0, reason });

@@ -221,6 +221,18 @@ impl Locks {
         true
     }
 
+    /// Whether the lock is wanted, held or on its way out.
+    pub(crate) fn contains(&self, lock: LockId) -> bool {
+        self.locks.contains_key(&lock)
+    }
+
+    /// Gives back a lock that the session is said to hold, and that nobody here knows of: its release was forgotten by a
+    /// store that was restored. No outcome follows.
+    pub(crate) fn disown(&mut self, lock: LockId, resource: ResourceId) {
+        self.locks.insert(lock, Lock { resource, held: None, operation: None });
+        self.set_goal(lock, Goal::Withdraw);
+    }
+
     /// Gives back all that is held or wanted. No outcome follows but for releases that were asked for before.
     pub(crate) fn leave_all(&mut self) {
         let locks: Vec<LockId> = self.locks.keys().copied().collect();

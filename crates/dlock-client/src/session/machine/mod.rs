@@ -278,7 +278,10 @@ impl Machine {
             Incoming::Released { request } => self.answer(request, Answer::Released, now),
             Incoming::Cancelled { request } => self.answer(request, Answer::Cancelled, now),
             Incoming::Failed { request, error } => self.answer(request, Answer::Failed(error), now),
-            Incoming::Blocking { lock, wanted } => self.effects.push_back(Effect::Blocking { lock, wanted }),
+            Incoming::Blocking { lock, wanted, resource } => match resource {
+                Some(resource) if !self.locks.contains(lock) => self.locks.disown(lock, resource),
+                _ => self.effects.push_back(Effect::Blocking { lock, wanted }),
+            },
             Incoming::Lost { lock, reason } => self.lose_lock(lock, reason),
         }
     }

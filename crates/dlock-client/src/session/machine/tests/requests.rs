@@ -41,11 +41,11 @@ fn the_window_is_kept_and_what_gives_back_has_a_part_of_it_to_itself() {
 #[test]
 fn frames_taken_in_are_acknowledged_before_the_server_stops_sending() {
     let mut bench = Bench::opened(&["a"]);
-    bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive, resource: None });
     let credit = Frame { received: 2, messages: vec![] };
     assert_eq!(bench.machine.poll_frame(LINK, bench.now), Some(credit), "a quarter of 8, with the opening");
     assert_eq!(bench.machine.poll_frame(LINK, bench.now), None);
-    bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive });
+    bench.receive(LINK, Incoming::Blocking { lock: LockId(1), wanted: Mode::Exclusive, resource: None });
     assert_eq!(bench.machine.poll_frame(LINK, bench.now), None);
     bench.acquire(1);
     let frame = bench.machine.poll_frame(LINK, bench.now).expect("the acquire");
@@ -122,4 +122,22 @@ fn a_lock_that_vanishes_while_its_release_is_repeated_is_released() {
     bench.receive(LINK, Incoming::Lost { lock: LockId(1), reason: LossReason::Revoked });
     assert!(matches!(outcome(&mut bench), Outcome::Released));
     assert!(bench.machine.locks.is_empty());
+}
+
+#[test]
+fn a_lock_that_blocks_others_and_that_nobody_here_knows_is_given_back_and_no_other() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    let blocking = |lock| {
+        let (lock, resource) = (LockId(lock), Some(resource(lock)));
+        Incoming::Blocking { lock, wanted: Mode::Exclusive, resource }
+    };
+    bench.receive(LINK, blocking(1));
+    assert!(matches!(bench.effects()[..], [Effect::Blocking { lock: LockId(1), .. }]));
+    bench.receive(LINK, blocking(9));
+    bench.receive(LINK, blocking(9));
+    let requests = bench.requests(LINK);
+    assert_eq!(requests, [(RequestId(2), cancel_request(9, true))]);
+    bench.receive(LINK, Incoming::Released { request: RequestId(2) });
+    assert_eq!(bench.requests(LINK), []);
 }
