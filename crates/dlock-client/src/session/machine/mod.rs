@@ -344,7 +344,9 @@ impl Machine {
         let credit = (self.limits.unread_frames_max / CREDIT_PART).max(1);
         let owes_credit = current.received - current.acknowledged >= credit;
         let mut messages = Vec::new();
+        // The session may be at home elsewhere by now: what this server acknowledged would be worth nothing.
         if self.heartbeat_due
+            && !self.is_moving()
             && let Some(lease) = &mut self.lease
         {
             self.heartbeat_due = false;

@@ -94,9 +94,15 @@ impl Machine {
     }
 
     pub(super) fn attempt_failed(&mut self, error: Error, now: Timestamp) {
+        let moving = self.is_moving();
         let Some(attempt) = self.attempt.take() else { return };
         self.effects.push_back(Effect::Disconnect { link: attempt.link });
         self.route.failed(now, error.retry_after(), &self.entropy);
+        // It may have taken effect, and its server end the session for want of heartbeats, while the former home has not
+        // heard of it and goes on acknowledging: only another attachment is certain to be the newest.
+        if moving && self.identity.is_some() && !is_refused_before_it_begins(&error) {
+            self.lose_current(now);
+        }
         if self.identity.is_none() && self.route.all_failed() {
             let endpoints = self.route.endpoints().to_vec();
             self.finish(End::OpenFailed(match error {
@@ -257,4 +263,15 @@ impl Machine {
             self.effects.push_back(Effect::Event(event(identity.session)));
         }
     }
+}
+
+/// Whether an attachment that got this answer has certainly not taken effect.
+fn is_refused_before_it_begins(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::LimitReached { .. }
+            | Error::InvalidArgument { .. }
+            | Error::PermissionDenied { .. }
+            | Error::Unsupported { .. }
+    )
 }

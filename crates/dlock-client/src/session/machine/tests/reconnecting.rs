@@ -203,3 +203,22 @@ fn a_conversion_that_is_sent_again_and_finds_its_value_replaced_was_done_the_fir
         assert_eq!(matches!(outcome, Outcome::Failed(Error::InvalidArgument { .. })), !done);
     }
 }
+
+/// Found by simulation: an attachment had taken effect whose answer was lost; its server, which heard nothing more, ended
+/// the session, while the former home went on acknowledging heartbeats.
+#[test]
+fn after_an_attachment_without_an_answer_the_former_home_is_not_relied_on() {
+    let mut bench = Bench::opened(&["a", "b"]);
+    bench.hold(LINK, 1);
+    bench.pass(TTL / 4);
+    bench.receive(LINK, Incoming::Draining { peers: vec![] });
+    let (link, _) = bench.connect();
+    assert!(matches!(bench.send(link)[..], [Outgoing::Attach { .. }]));
+    bench.pass(TTL / 10);
+    let sent = bench.send(LINK);
+    assert!(!sent.iter().any(|message| matches!(message, Outgoing::Heartbeat { .. })), "{sent:?}");
+    let broken = LinkError::Broken(Error::unavailable("connection reset"));
+    bench.machine.handle_disconnected(link, broken, bench.now);
+    let left = |effect: &Effect| matches!(effect, Effect::Disconnect { link: LINK });
+    assert!(bench.effects().iter().any(left));
+}
