@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn only_what_is_expected_in_vain_again_and_again_for_a_while_counts() {
         let (refusals, key, start) = (Refusals::default(), Key::new("k").unwrap(), Instant::now());
-        let mut refused =
+        let refused =
             |expected, second| refusals.refused(&key, expected, start + Duration::from_secs(second));
         assert!((0..20).all(|_| !refused(7, 0)), "too soon");
         assert!(!refused(8, 4), "others were quicker");
