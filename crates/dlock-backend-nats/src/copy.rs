@@ -1,6 +1,7 @@
 //! The copy of the bucket that a handle keeps, by the messages that its consumer delivers.
 
 use crate::envelope::{self, Envelope, Marker};
+use crate::senders::{Delivered, Senders};
 use dlock_store::{Content, Key, Page, Record, StoreError, Version, WatchEvent};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -31,20 +32,10 @@ struct Copy {
     /// The newest marker, and its sequence; absences without a message have it as their version.
     marker: Option<(u64, Marker)>,
     round: u64,
-    /// Who waits for a message of its own, by its nonce.
-    senders: HashMap<u64, oneshot::Sender<Delivered>>,
+    senders: Senders,
     /// The records that this handle has written, by their newest message: since the last look, and before that.
     written: HashMap<Key, u64>,
     written_before: HashMap<Key, u64>,
-}
-
-/// A message has come back to its sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delivered {
-    /// Where it is.
-    pub(crate) sequence: u64,
-    /// It is the record now.
-    pub(crate) accepted: bool,
 }
 
 /// What a publication has to expect of its subject, and to say.
@@ -134,6 +125,7 @@ impl SharedCopy {
     /// What was acknowledged beyond the bucket's last sequence is not waited for: the bucket lost it.
     pub(crate) fn begin(&self, last: u64) {
         self.acknowledged.fetch_min(last, Ordering::Relaxed);
+        self.copy.lock().senders.interrupted();
     }
 
     /// Whether something was acknowledged that comes after this sequence.
@@ -174,15 +166,15 @@ impl SharedCopy {
     /// A record's message, as it was delivered.
     pub(crate) fn apply(&self, key: Key, sequence: u64, message: Envelope) {
         let mut copy = self.copy.lock();
-        if let Some(sender) = copy.senders.remove(&message.nonce) {
-            let accepted = copy.take(&key, sequence, message);
+        let nonce = message.nonce;
+        let accepted = copy.take(&key, sequence, message);
+        if copy.senders.has(nonce) {
             if accepted {
                 copy.written.insert(key.clone(), sequence);
             }
-            let _sender_has_gone = sender.send(Delivered { sequence, accepted });
-        } else {
-            copy.take(&key, sequence, message);
+            copy.senders.tell(nonce, Delivered { sequence, accepted });
         }
+        copy.senders.passed(sequence);
         let record = copy.record(&key);
         drop(copy);
         let _nobody_watches = self.changes.send(WatchEvent::Changed { key, record: Some(record) });
@@ -190,14 +182,17 @@ impl SharedCopy {
 
     /// Tells when the message with this nonce is delivered.
     pub(crate) fn expect(&self, nonce: u64) -> oneshot::Receiver<Delivered> {
-        let (sender, delivered) = oneshot::channel();
-        self.copy.lock().senders.insert(nonce, sender);
-        delivered
+        self.copy.lock().senders.expect(nonce)
     }
 
     /// The message with this nonce is not waited for any more.
     pub(crate) fn give_up(&self, nonce: u64) {
-        self.copy.lock().senders.remove(&nonce);
+        self.copy.lock().senders.give_up(nonce);
+    }
+
+    /// The message with this nonce is stored with this sequence for certain.
+    pub(crate) fn stored(&self, nonce: u64, sequence: u64) {
+        self.copy.lock().senders.stored(nonce, sequence);
     }
 
     /// A marker: the deletions up to its cutoff are forgotten.

@@ -29,13 +29,14 @@ mod error;
 mod follow;
 mod health;
 mod refusals;
+mod senders;
 mod subject;
 mod watch;
 
 use async_nats::jetstream::context::PublishAckFuture;
 use async_trait::async_trait;
 use client::Connected;
-use copy::{Delivered, SharedCopy};
+use copy::SharedCopy;
 use dlock_store::{
     Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
     Write,
@@ -43,6 +44,7 @@ use dlock_store::{
 use envelope::Envelope;
 use futures::future::join_all;
 use refusals::Refusals;
+use senders::Delivered;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -150,8 +152,8 @@ impl NatsStore {
         }
     }
 
-    /// An acknowledgement is not enough: servers before 2.10.25 acknowledge two writes that expect the same last
-    /// sequence when they come at once to a bucket of several replicas. Which of them counts is seen when it is delivered.
+    /// An acknowledgement is not enough in a bucket of several replicas: servers before 2.10.25 acknowledge two writes
+    /// that expect the same last sequence when they come at once. Which of them counts is seen when it is delivered.
     async fn verdict(&self, key: &Key, sent: Option<Sent>) -> Result<Verdict, StoreError> {
         let Some(Sent { nonce, before, last, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
@@ -160,6 +162,9 @@ impl NatsStore {
             Ok(acknowledged) => {
                 self.shared.refusals.accepted(key);
                 self.shared.copy.acknowledge(acknowledged.sequence, before);
+                if !self.shared.connected.keeps_history() && acknowledged.sequence > before {
+                    self.shared.copy.stored(nonce, acknowledged.sequence);
+                }
             }
             Err(error) => {
                 self.shared.copy.give_up(nonce);
