@@ -135,7 +135,7 @@ impl Link {
     fn gone(&mut self, error: LinkError) -> Poll<LinkEvent> {
         self.state = State::Gone;
         self.outbound = None;
-        if matches!(error, LinkError::Broken(_)) {
+        if matches!(error, LinkError::Broken(_) | LinkError::TurnedAway(_)) {
             self.transport.forget(&self.endpoint);
         }
         Poll::Ready(LinkEvent::Gone(error))

@@ -219,8 +219,10 @@ pub(crate) enum ClaimState {
 /// Why a link is gone.
 #[derive(Clone, Debug)]
 pub(crate) enum LinkError {
-    /// It broke, or its server can't serve at the moment.
+    /// It broke, or its server can't serve at the moment: what was asked last may have taken effect.
     Broken(Error),
+    /// The server takes no sessions at the moment, and has done nothing: another one may.
+    TurnedAway(Error),
     /// The server said that the session is over.
     SessionOver(LossReason),
     /// The server refused in a way that no other server will do otherwise.

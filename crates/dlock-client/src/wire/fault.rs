@@ -123,11 +123,15 @@ fn end_reason(metadata: &HashMap<String, String>) -> LossReason {
 impl From<Fault> for LinkError {
     /// What a refusal means for the link on which it came.
     fn from(fault: Fault) -> LinkError {
+        let reason = fault.failure.reason();
         match Error::from(fault) {
             Error::SessionLost { reason } => LinkError::SessionOver(reason),
             error @ (Error::InvalidArgument { .. }
             | Error::PermissionDenied { .. }
             | Error::Unsupported { .. }) => LinkError::Refused(error),
+            error if matches!(reason, ErrorReason::Draining | ErrorReason::TooManySessions) => {
+                LinkError::TurnedAway(error)
+            }
             error => LinkError::Broken(error),
         }
     }
@@ -189,6 +193,7 @@ mod tests {
             LinkError::SessionOver(LossReason::Unknown)
         ));
         assert!(matches!(link_error(ErrorReason::ServerFenced), LinkError::Broken(_)));
+        assert!(matches!(link_error(ErrorReason::Draining), LinkError::TurnedAway(_)));
         assert!(matches!(link_error(ErrorReason::WrongSecret), LinkError::Refused(_)));
     }
 }

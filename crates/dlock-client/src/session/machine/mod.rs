@@ -296,10 +296,11 @@ impl Machine {
         match error {
             LinkError::SessionOver(reason) => self.end(reason),
             LinkError::Refused(error) if self.identity.is_none() => self.finish(End::OpenFailed(error)),
-            LinkError::Refused(error) | LinkError::Broken(error) if attempt => {
-                self.attempt_failed(error, now)
+            LinkError::Broken(error) if attempt => self.attempt_failed(error, true, now),
+            LinkError::Refused(error) | LinkError::TurnedAway(error) if attempt => {
+                self.attempt_failed(error, false, now);
             }
-            LinkError::Refused(_) | LinkError::Broken(_) => self.lose_current(now),
+            LinkError::Refused(_) | LinkError::TurnedAway(_) | LinkError::Broken(_) => self.lose_current(now),
         }
     }
 
@@ -320,7 +321,7 @@ impl Machine {
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.deadline <= now) {
             let timeout = self.attempt_timeout();
-            self.attempt_failed(Error::Timeout { timeout }, now);
+            self.attempt_failed(Error::Timeout { timeout }, true, now);
         }
         self.locks.handle_timeout(now);
         if !self.finished && self.attempt.is_none() && self.wants_link(now) && self.route.not_before() <= now

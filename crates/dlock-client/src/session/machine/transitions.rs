@@ -93,14 +93,15 @@ impl Machine {
         self.route.failed(now, None, &self.entropy);
     }
 
-    pub(super) fn attempt_failed(&mut self, error: Error, now: Timestamp) {
+    /// The attempt has brought nothing. `in_doubt` says that its server may have done what the greeting asked for.
+    pub(super) fn attempt_failed(&mut self, error: Error, in_doubt: bool, now: Timestamp) {
         let moving = self.is_moving();
         let Some(attempt) = self.attempt.take() else { return };
         self.effects.push_back(Effect::Disconnect { link: attempt.link });
         self.route.failed(now, error.retry_after(), &self.entropy);
-        // It may have taken effect, and its server end the session for want of heartbeats, while the former home has not
+        // An attachment that took effect unnoticed ends the session for want of heartbeats, while the former home has not
         // heard of it and goes on acknowledging: only another attachment is certain to be the newest.
-        if moving && self.identity.is_some() && !is_refused_before_it_begins(&error) {
+        if moving && in_doubt && self.identity.is_some() {
             self.lose_current(now);
         }
         if self.identity.is_none() && self.route.all_failed() {
@@ -131,7 +132,7 @@ impl Machine {
     /// A link whose server does not keep to the protocol, or has nothing more to say.
     pub(super) fn drop_link(&mut self, link: LinkId, error: Error, now: Timestamp) {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.link == link) {
-            self.attempt_failed(error, now);
+            self.attempt_failed(error, true, now);
         } else {
             self.lose_current(now);
         }
@@ -263,15 +264,4 @@ impl Machine {
             self.effects.push_back(Effect::Event(event(identity.session)));
         }
     }
-}
-
-/// Whether an attachment that got this answer has certainly not taken effect.
-fn is_refused_before_it_begins(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::LimitReached { .. }
-            | Error::InvalidArgument { .. }
-            | Error::PermissionDenied { .. }
-            | Error::Unsupported { .. }
-    )
 }

@@ -222,3 +222,25 @@ fn after_an_attachment_without_an_answer_the_former_home_is_not_relied_on() {
     let left = |effect: &Effect| matches!(effect, Effect::Disconnect { link: LINK });
     assert!(bench.effects().iter().any(left));
 }
+
+/// A lone server that drains serves its sessions until it stops, though they can't attach to it anew.
+#[test]
+fn a_home_is_kept_while_the_servers_turn_the_session_away() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    bench.receive(LINK, Incoming::Draining { peers: vec![] });
+    for _ in 0..20 {
+        let (link, _) = bench.connect();
+        assert!(matches!(bench.send(link)[..], [Outgoing::Attach { .. }]));
+        let draining = LinkError::TurnedAway(Error::unavailable("draining"));
+        bench.receive(link, Incoming::Refused(draining));
+        let lost = |effect: &Effect| matches!(effect, Effect::Jeopardy | Effect::Disconnect { link: LINK });
+        assert!(!bench.effects().iter().any(lost));
+        for message in bench.send(LINK) {
+            if let Outgoing::Heartbeat { epoch, nonce } = message {
+                bench.receive(LINK, Incoming::HeartbeatAck { epoch, nonce });
+            }
+        }
+        bench.pass(TTL / 4);
+    }
+}
