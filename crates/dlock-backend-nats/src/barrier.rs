@@ -86,8 +86,7 @@ impl Shared {
             self.connected.context.publish_with_headers(self.subject.clone(), HeaderMap::new(), Bytes::new());
         let acknowledged =
             sent.await.map_err(|error| unavailable(&error))?.await.map_err(|error| unavailable(&error))?;
-        self.copy.acknowledge(acknowledged.sequence, before);
-        if acknowledged.sequence <= before {
+        if !self.copy.acknowledge(acknowledged.sequence, before) {
             return Err(StoreError::Unavailable {
                 reason: "the bucket was made anew or restored, and is read again".to_owned(),
             });

@@ -103,13 +103,17 @@ impl SharedCopy {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A publication was acknowledged with this sequence; when it was sent, the copy was complete up to `before`.
-    pub(crate) fn acknowledge(&self, sequence: u64, before: u64) {
+    /// A publication was acknowledged with this sequence; when it was sent, the copy was complete up to `before`. Returns
+    /// whether that can be: else the bucket was made anew or restored, and is read again.
+    #[must_use]
+    pub(crate) fn acknowledge(&self, sequence: u64, before: u64) -> bool {
         self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
-        if sequence <= before {
+        let plausible = sequence > before;
+        if !plausible {
             tracing::warn!(sequence, before, "the bucket was made anew or restored");
             self.doubt();
         }
+        plausible
     }
 
     /// The bucket is not what was copied.
@@ -168,11 +172,8 @@ impl SharedCopy {
         let mut copy = self.copy.lock();
         let nonce = message.nonce;
         let accepted = copy.take(&key, sequence, message);
-        if copy.senders.has(nonce) {
-            if accepted {
-                copy.written.insert(key.clone(), sequence);
-            }
-            copy.senders.tell(nonce, Delivered { sequence, accepted });
+        if copy.senders.tell(nonce, Delivered { sequence, accepted }) && accepted {
+            copy.written.insert(key.clone(), sequence);
         }
         copy.senders.passed(sequence);
         let record = copy.record(&key);

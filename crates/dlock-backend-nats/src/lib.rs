@@ -161,8 +161,8 @@ impl NatsStore {
         match acknowledgement.await {
             Ok(acknowledged) => {
                 self.shared.refusals.accepted(key);
-                self.shared.copy.acknowledge(acknowledged.sequence, before);
-                if !self.shared.connected.keeps_history() && acknowledged.sequence > before {
+                let plausible = self.shared.copy.acknowledge(acknowledged.sequence, before);
+                if plausible && !self.shared.connected.keeps_history() {
                     self.shared.copy.stored(nonce, acknowledged.sequence);
                 }
             }

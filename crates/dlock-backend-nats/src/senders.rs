@@ -38,9 +38,6 @@ impl Senders {
 
     /// The message is stored here for certain: when a later one is delivered, it was too, or has been replaced since.
     pub(crate) fn stored(&mut self, nonce: u64, sequence: u64) {
-        if !self.by_nonce.contains_key(&nonce) {
-            return; // it has been delivered
-        }
         if sequence <= self.passed {
             self.tell(nonce, Delivered { sequence, accepted: true });
         } else {
@@ -48,16 +45,11 @@ impl Senders {
         }
     }
 
-    /// Whether the message with this nonce is waited for.
-    pub(crate) fn has(&self, nonce: u64) -> bool {
-        self.by_nonce.contains_key(&nonce)
-    }
-
-    /// The message with this nonce was delivered.
-    pub(crate) fn tell(&mut self, nonce: u64, delivered: Delivered) {
-        if let Some(sender) = self.by_nonce.remove(&nonce) {
-            let _sender_has_gone = sender.send(delivered);
-        }
+    /// The message with this nonce was delivered. Returns whether it was waited for.
+    pub(crate) fn tell(&mut self, nonce: u64, delivered: Delivered) -> bool {
+        let Some(sender) = self.by_nonce.remove(&nonce) else { return false };
+        let _sender_has_gone = sender.send(delivered);
+        true
     }
 
     /// The messages up to this one are delivered.
