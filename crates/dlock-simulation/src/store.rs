@@ -331,18 +331,18 @@ fn unknown() -> StoreError {
 /// A record in short: of a session its epoch, home and state; of a resource who holds it, and who waits.
 fn describe(key: &Key, bytes: &[u8]) -> String {
     let unreadable = |error: RecordError| error.to_string();
-    let kind = key.as_str().split('/').next();
-    if kind == Some("s") {
-        let short = |record: SessionRecord| {
-            format!("{:?} at {:.4} {:?}", record.epoch, record.owner.to_string(), record.state)
-        };
-        return SessionRecord::decode(bytes).map_or_else(unreadable, short);
+    match key.as_str().split('/').next() {
+        Some("s") => SessionRecord::decode(bytes).map_or_else(unreadable, describe_session),
+        Some("r") => Resource::decode(bytes).map_or_else(unreadable, describe_resource),
+        _ => String::new(),
     }
-    let resource = match (kind == Some("r")).then(|| Resource::decode(bytes)) {
-        Some(Ok(resource)) => resource,
-        Some(Err(error)) => return unreadable(error),
-        None => return String::new(),
-    };
+}
+
+fn describe_session(record: SessionRecord) -> String {
+    format!("{:?} at {:.4} {:?}", record.epoch, record.owner.to_string(), record.state)
+}
+
+fn describe_resource(resource: Resource) -> String {
     let name = |key: LockKey| format!("{:.4}#{}", key.session.to_string(), key.lock.0);
     let mut text = String::new();
     for holder in resource.holders() {
