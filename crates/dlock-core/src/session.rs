@@ -17,6 +17,8 @@ pub struct SessionRecord {
     pub owner: MemberId,
     /// How often it was opened or attached.
     pub epoch: Epoch,
+    /// The number of the client's attempt by which it was attached last; 0 if none had a number.
+    pub attempt: u64,
     /// Time to live and lock delay.
     pub terms: LeaseTerms,
     /// As whom the client authenticated; empty without authentication.
@@ -61,6 +63,22 @@ impl fmt::Display for EndReason {
     }
 }
 
+/// Why a session can't be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// It has ended, for ever.
+    #[error(transparent)]
+    Ended(#[from] SessionEnded),
+    /// Its client has attached it by a later attempt since.
+    #[error("the session was attached by attempt {last}, and this is attempt {found} of its client")]
+    Superseded {
+        /// The attempt's number.
+        found: u64,
+        /// The number of the latest attempt that attached it.
+        last: u64,
+    },
+}
+
 /// The session has ended, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session has ended: {reason}")]
@@ -76,9 +94,18 @@ impl SessionRecord {
     }
 
     /// The record with a new home, at the next epoch.
-    pub fn attach(&self, owner: MemberId) -> Result<SessionRecord, SessionEnded> {
+    ///
+    /// A client numbers its attempts, from 1 and growing. One that arrives after a later one took effect, because its server
+    /// or the store was slow, was given up by its client long before, and is refused: else the session would leave the home
+    /// that its client knows for one that hears nothing of it. The same number twice is the same attempt, made again. 0 is
+    /// an attempt without a number, which is never refused for it.
+    pub fn attach(&self, owner: MemberId, attempt: u64) -> Result<SessionRecord, AttachError> {
         self.check_active()?;
-        Ok(SessionRecord { owner, epoch: Epoch(self.epoch.0 + 1), ..self.clone() })
+        if attempt != 0 && attempt < self.attempt {
+            return Err(AttachError::Superseded { found: attempt, last: self.attempt });
+        }
+        let attempt = attempt.max(self.attempt);
+        Ok(SessionRecord { owner, epoch: Epoch(self.epoch.0 + 1), attempt, ..self.clone() })
     }
 
     /// The record of the session's end.
@@ -198,6 +225,7 @@ mod tests {
         SessionRecord {
             owner: MemberId(1),
             epoch: Epoch(1),
+            attempt: 0,
             terms: LeaseTerms::default(),
             principal: String::new(),
             secret_hash: [0; 32],
@@ -209,16 +237,26 @@ mod tests {
 
     #[test]
     fn an_attachment_changes_the_home_and_raises_the_epoch() {
-        let attached = record().attach(MemberId(2)).unwrap();
+        let attached = record().attach(MemberId(2), 1).unwrap();
         assert_eq!((attached.owner, attached.epoch), (MemberId(2), Epoch(2)));
         assert!(attached.is_active());
+    }
+
+    #[test]
+    fn an_attempt_to_attach_is_refused_after_a_later_one() {
+        let attached = record().attach(MemberId(2), 3).unwrap();
+        let late = attached.attach(MemberId(1), 2);
+        assert_eq!(late, Err(AttachError::Superseded { found: 2, last: 3 }));
+        assert_eq!(attached.attach(MemberId(2), 3).unwrap().epoch, Epoch(3), "made again");
+        let unnumbered = attached.attach(MemberId(1), 0).unwrap();
+        assert_eq!((unnumbered.owner, unnumbered.attempt), (MemberId(1), 3));
     }
 
     #[test]
     fn an_ended_session_stays_ended() {
         let ended = record().end(EndReason::Expired).unwrap();
         let error = SessionEnded { reason: EndReason::Expired };
-        assert_eq!(ended.attach(MemberId(2)), Err(error));
+        assert_eq!(ended.attach(MemberId(2), 1), Err(error.into()));
         assert_eq!(ended.end(EndReason::Closed), Err(error));
     }
 

@@ -64,6 +64,9 @@ pub struct AttachSession {
     pub session: SessionId,
     /// Its secret.
     pub secret: Secret,
+    /// The number of the client's attempt, greater than those of all before, or 0: see
+    /// [`SessionRecord::attach`](dlock_core::session::SessionRecord::attach).
+    pub attempt: u64,
     /// The locks that the client believes to hold or to wait for.
     pub claims: Vec<Claim>,
 }

@@ -1,7 +1,7 @@
 //! Why the engine says no.
 
 use dlock_core::resource::Refusal;
-use dlock_core::session::EndReason;
+use dlock_core::session::{AttachError, EndReason};
 
 /// Why a session can't be opened, attached, kept alive or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,15 @@ pub enum SessionError {
         /// The limit.
         limit: usize,
     },
+}
+
+impl From<AttachError> for SessionError {
+    fn from(error: AttachError) -> SessionError {
+        match error {
+            AttachError::Ended(ended) => SessionError::Ended(ended.reason),
+            AttachError::Superseded { .. } => SessionError::Moved,
+        }
+    }
 }
 
 /// Why a request changed nothing.

@@ -68,6 +68,7 @@ impl Shared {
         let record = SessionRecord {
             owner: self.member,
             epoch: Epoch(1),
+            attempt: 0,
             terms: open.terms,
             principal: open.principal,
             secret_hash: hash(&secret),
@@ -97,7 +98,7 @@ impl Shared {
         let mut found = self.read_session(id).await?;
         for _ in 0..ATTEMPTS_MAX {
             let record = attachable(&found, &attach.secret)?;
-            let next = record.attach(self.member).map_err(|ended| SessionError::Ended(ended.reason))?;
+            let next = record.attach(self.member, attach.attempt)?;
             let sent = self.now();
             match self.write_session(id, found.version, Change::Put(next.encode())).await? {
                 Written::Done(version) => {
@@ -374,7 +375,7 @@ impl Shared {
 
 /// The record as somebody else wrote it, or as an earlier try of ours did.
 ///
-/// An earlier try is known by its bytes: an attachment's name its member and epoch, an end's its reason, and in
+/// An earlier try is known by its bytes: an attachment's name its member, epoch and attempt, an end's its reason, and in
 /// both cases it does not matter who of those that wrote the very same has done it.
 fn other_or_own(found: Record, intended: &Change) -> Written {
     let own = match (intended, found.value()) {

@@ -51,6 +51,7 @@ impl State {
                 let value = SessionRecord {
                     owner: member_id(client.home),
                     epoch: Epoch(1),
+                    attempt: 0,
                     terms: client.terms,
                     principal: String::new(),
                     secret_hash: [0; 32],

@@ -51,6 +51,8 @@ pub enum Rule {
     LapseGivesUp,
     /// An attachment whose answer came too late is made once more.
     AttachmentInTime,
+    /// A client's attempts to attach are numbered, and one that is carried out after a later one is refused.
+    AttemptsNumbered,
     /// A client counts its deadline from when the acknowledged heartbeat was sent.
     DeadlineFromSending,
     /// A client's deadline has a margin for the rates of clocks.

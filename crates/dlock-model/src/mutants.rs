@@ -68,6 +68,7 @@ pub fn all() -> Vec<Mutant> {
         limits: Limits { attaches: 1, ..Limits::default() },
         ..moving(false)
     };
+    let trying_again = Config { limits: Limits { attaches: 2, ..Limits::default() }, ..apart.clone() };
     let slow_clock = Config { client_clock_percent: 91, ..together(1) };
     let without_news = Config { news: News::Never, ..moving(true) };
     vec![
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Mutant> {
         mutant("no-member-deadline", &[MemberDeadline], EXCLUSION, judged(3, short())),
         mutant("no-lapse", &[LapseGivesUp], EXCLUSION, judged(3, short())),
         mutant("late-attachment", &[AttachmentInTime], EXCLUSION, attached),
+        mutant("attempts-not-numbered", &[AttemptsNumbered], EXCLUSION, trying_again),
         mutant("orphans-do-not-wait", &[OrphansWait], EXCLUSION, judged(2, long())),
         mutant("deadline-from-acknowledgement", &[DeadlineFromSending], EXCLUSION, together(2)),
         mutant("no-margin", &[DeadlineMargin], EXCLUSION, slow_clock),

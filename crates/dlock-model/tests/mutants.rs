@@ -41,6 +41,7 @@ mutants! {
     a_server_past_its_deadline_does_not_act: "no-member-deadline",
     a_server_gives_its_sessions_up_after_a_long_lapse: "no-lapse",
     an_attachment_that_took_too_long_is_made_again: "late-attachment",
+    an_attempt_to_attach_is_refused_after_a_later_one: "attempts-not-numbered",
     orphans_are_given_their_time: "orphans-do-not-wait",
     a_deadline_counts_from_the_sending: "deadline-from-acknowledgement",
     a_deadline_has_a_margin: "no-margin",
@@ -56,8 +57,13 @@ mutants! {
 /// these are checked as such.
 #[test]
 fn with_the_rules_nothing_is_violated() {
-    let timed =
-        ["expiry-not-bound-to-epoch", "orphans-do-not-wait", "deadline-from-acknowledgement", "no-margin"];
+    let timed = [
+        "expiry-not-bound-to-epoch",
+        "attempts-not-numbered",
+        "orphans-do-not-wait",
+        "deadline-from-acknowledgement",
+        "no-margin",
+    ];
     for name in timed {
         let mut config = find(name).config;
         config.without.clear();

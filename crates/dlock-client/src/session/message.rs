@@ -47,6 +47,8 @@ pub(crate) enum Outgoing {
         session: SessionId,
         /// Its secret.
         secret: Secret,
+        /// Which attempt of this client it is: later ones have greater numbers.
+        attempt: u64,
         /// Requests to come have greater ids.
         last_request: RequestId,
         /// What it believes to hold and to wait for.

@@ -60,10 +60,11 @@ fn encode_message(message: Outgoing, identity: &ClientIdentity) -> ClientMessage
             let (ttl, lock_delay) = (Some(duration_to_proto(ttl)), Some(duration_to_proto(lock_delay)));
             (0, Said::Open(v1::OpenSession { ttl, lock_delay, client }))
         }
-        Outgoing::Attach { session, secret, last_request, claims } => {
+        Outgoing::Attach { session, secret, attempt, last_request, claims } => {
             let resume = v1::ResumeSession {
                 session_id: session.to_string(),
                 resume_secret: secret.0,
+                attempt,
                 last_sequence: last_request.0,
                 claims: claims.into_iter().map(encode_claim).collect(),
             };

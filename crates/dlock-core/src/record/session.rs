@@ -36,6 +36,8 @@ struct RawSession {
     client_version: String,
     #[prost(uint64, tag = "12")]
     opened_unix_ms: u64,
+    #[prost(uint64, tag = "13")]
+    attempt: u64,
 }
 
 impl SessionRecord {
@@ -60,6 +62,7 @@ impl SessionRecord {
             client_pid: self.client.pid(),
             client_version: self.client.version().to_owned(),
             opened_unix_ms: self.opened_unix_ms,
+            attempt: self.attempt,
         })
     }
 
@@ -72,6 +75,7 @@ impl SessionRecord {
         Ok(SessionRecord {
             owner: MemberId(decode_u128(&raw.owner, "the owner's id")?),
             epoch: epoch(raw.epoch)?,
+            attempt: raw.attempt,
             terms: LeaseTerms::new(ttl, lock_delay)
                 .map_err(|error| RecordError::corrupt(error.to_string()))?,
             principal: raw.principal,
@@ -107,6 +111,7 @@ mod tests {
         let record = SessionRecord {
             owner: MemberId(1),
             epoch: Epoch(2),
+            attempt: 5,
             terms: LeaseTerms::new(Duration::from_secs(10), Duration::ZERO).unwrap(),
             principal: "p".into(),
             secret_hash: [9; 32],
@@ -118,7 +123,7 @@ mod tests {
         let golden = [
             &b"\x01\x0a\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x10\x02\x18\x90\x4e\x2a\x01p\x32\x20"[..],
             &[9; 32],
-            b"\x38\x02\x42\x01n\x4a\x01h\x50\x03\x5a\x01v\x60\x04",
+            b"\x38\x02\x42\x01n\x4a\x01h\x50\x03\x5a\x01v\x60\x04\x68\x05",
         ];
         assert_eq!(record.encode().as_ref(), golden.concat());
     }

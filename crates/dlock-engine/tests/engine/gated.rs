@@ -15,6 +15,8 @@ use std::time::Duration;
 #[repr(u8)]
 pub enum Gate {
     Open,
+    /// Writes are held back on their way, all else passes.
+    HeldWrites,
     /// All passes, and the answers to writes are held back.
     HeldAnswers,
     /// Listings fail, all else passes.
@@ -49,6 +51,12 @@ impl GatedStore {
         self.inner.lock().unwrap().clone()
     }
 
+    async fn opened_after(&self, gate: Gate) {
+        while self.gate.load(Ordering::Relaxed) == gate as u8 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn check(&self, shut_from: Gate) -> Result<(), StoreError> {
         let passes = self.gate.load(Ordering::Relaxed) < shut_from as u8;
         let reason = || "cut off".to_owned();
@@ -75,10 +83,9 @@ impl Store for GatedStore {
         match self.check(Gate::Shut) {
             Ok(()) => {
                 let count = writes.len();
+                self.opened_after(Gate::HeldWrites).await;
                 let answers = self.inner().commit(writes).await;
-                while self.gate.load(Ordering::Relaxed) == Gate::HeldAnswers as u8 {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                self.opened_after(Gate::HeldAnswers).await;
                 if self.check(Gate::LostAnswers).is_err() {
                     return vec![Err(StoreError::Ambiguous { reason: "no answer came".to_owned() }); count];
                 }

@@ -60,7 +60,7 @@ async fn a_session_moves_with_its_locks_its_waits_and_their_places() {
     ];
     let caller = Caller::new();
     let (session, secret) = (mover.session.id(), mover.secret.clone());
-    let attach = AttachSession { session, secret, claims };
+    let attach = AttachSession { session, secret, attempt: 0, claims };
     let (session, states) = b.attach_session(attach, caller.clone()).await.unwrap();
     let moved = Client { session, caller, secret: mover.secret.clone() };
     assert!(matches!(&states[0], ClaimState::Granted(grant) if grant.token == held.token));
@@ -181,8 +181,12 @@ async fn after_a_long_lapse_a_server_has_its_clients_attach_anew() {
     // The peer may be ending the session at this moment: only the store can say.
     assert_eq!(holder.session.heartbeat(holder.session.epoch()), Err(SessionError::Moved));
     let claim = Claim { lock: LockId(1), resource: name("r"), token: None, waiting: None };
-    let attach =
-        AttachSession { session: holder.session.id(), secret: holder.secret.clone(), claims: vec![claim] };
+    let attach = AttachSession {
+        session: holder.session.id(),
+        secret: holder.secret.clone(),
+        attempt: 0,
+        claims: vec![claim],
+    };
     let (session, states) = a.attach_session(attach, Caller::new()).await.unwrap();
     assert!(matches!(states[..], [ClaimState::Granted(_)]), "{states:?}");
     session.heartbeat(session.epoch()).unwrap();
@@ -196,8 +200,12 @@ async fn an_attachment_whose_answer_comes_too_late_is_made_once_more() {
     for (answer_takes, epoch) in [(ttl / 2, Epoch(2)), (ttl, Epoch(3))] {
         let client = Client::open_with(&b, LeaseTerms::new(ttl, Duration::ZERO).unwrap()).await;
         gate.set(Gate::HeldAnswers);
-        let attach =
-            AttachSession { session: client.session.id(), secret: client.secret, claims: Vec::new() };
+        let attach = AttachSession {
+            session: client.session.id(),
+            secret: client.secret,
+            attempt: 0,
+            claims: Vec::new(),
+        };
         let opens = async {
             tokio::time::sleep(answer_takes).await;
             gate.set(Gate::Open);
@@ -212,8 +220,12 @@ async fn a_session_whose_attachment_was_said_to_have_failed_but_took_effect_ends
     let ([a, b], [gate, _]) = gated_engines().await;
     let client = Client::open(&b).await;
     client.lock(1, "r", Mode::Exclusive).await.unwrap();
-    let attach =
-        AttachSession { session: client.session.id(), secret: client.secret.clone(), claims: vec![] };
+    let attach = AttachSession {
+        session: client.session.id(),
+        secret: client.secret.clone(),
+        attempt: 0,
+        claims: vec![],
+    };
     gate.set(Gate::HeldAnswers);
     let lost = async {
         settle().await;
@@ -233,8 +245,12 @@ async fn a_session_whose_attachment_was_said_to_have_failed_but_took_effect_ends
 async fn a_home_that_its_own_servers_failed_attachment_has_replaced_lets_the_session_go() {
     let ([a, _b], [gate, _]) = gated_engines().await;
     let client = Client::open(&a).await;
-    let attach =
-        || AttachSession { session: client.session.id(), secret: client.secret.clone(), claims: vec![] };
+    let attach = || AttachSession {
+        session: client.session.id(),
+        secret: client.secret.clone(),
+        attempt: 0,
+        claims: vec![],
+    };
     gate.set(Gate::HeldAnswers);
     let lost = async {
         settle().await;
@@ -252,13 +268,35 @@ async fn a_home_that_its_own_servers_failed_attachment_has_replaced_lets_the_ses
     assert_eq!(again.epoch(), Epoch(3));
 }
 
+/// Else a client that had gone on to another server would lose the home that it knows to one that never hears of it.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_to_attach_that_comes_after_a_later_one_changes_nothing() {
+    let ([a, b], [_, gate]) = gated_engines().await;
+    let client = Client::open(&a).await;
+    let (session, secret) = (client.session.id(), client.secret.clone());
+    let attach = |attempt| AttachSession { session, secret: secret.clone(), attempt, claims: vec![] };
+    gate.set(Gate::HeldWrites);
+    let later = async {
+        settle().await;
+        let (later, _) = a.attach_session(attach(2), Caller::new()).await.unwrap();
+        gate.set(Gate::Open);
+        later
+    };
+    let (late, later) = tokio::join!(b.attach_session(attach(1), Caller::new()), later);
+    assert_eq!(late.err(), Some(SessionError::Moved));
+    settle().await;
+    assert_eq!(later.heartbeat(later.epoch()), Ok(()));
+    let (again, _) = b.attach_session(attach(3), Caller::new()).await.unwrap();
+    assert_eq!(again.epoch(), Epoch(3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_revoked_while_it_is_attached_is_served_no_longer() {
     let ([a, b], [gate, _]) = gated_engines().await;
     let client = Client::open(&b).await;
     gate.set(Gate::HeldAnswers);
     let session = client.session.id();
-    let attach = AttachSession { session, secret: client.secret, claims: Vec::new() };
+    let attach = AttachSession { session, secret: client.secret, attempt: 0, claims: Vec::new() };
     let revoked = async {
         settle().await;
         b.end_session(session, EndReason::Revoked).await.unwrap();
@@ -309,7 +347,7 @@ async fn after_the_store_went_back_in_time_nothing_is_granted_that_may_be_counte
     // What the store still knows goes on.
     let claim = Claim { lock: LockId(1), resource: name("kept"), token: Some(kept.token), waiting: None };
     let (session, secret) = (one.session.id(), one.secret.clone());
-    let attach = AttachSession { session, secret, claims: vec![claim] };
+    let attach = AttachSession { session, secret, attempt: 0, claims: vec![claim] };
     let (_, states) = b.attach_session(attach, Caller::new()).await.unwrap();
     assert!(matches!(&states[..], [ClaimState::Granted(grant)] if grant.token == kept.token), "{states:?}");
 }

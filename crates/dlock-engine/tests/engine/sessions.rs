@@ -31,7 +31,7 @@ async fn attach_as(
     claims: Vec<Claim>,
 ) -> Result<(Client, Vec<ClaimState>), SessionError> {
     let caller = Caller::new();
-    let attach = AttachSession { session, secret: secret.clone(), claims };
+    let attach = AttachSession { session, secret: secret.clone(), attempt: 0, claims };
     let (session, states) = engine.attach_session(attach, caller.clone()).await?;
     Ok((Client { session, caller, secret }, states))
 }

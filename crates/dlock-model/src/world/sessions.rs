@@ -9,7 +9,7 @@ use crate::state::{
 use dlock_core::LockId;
 use dlock_core::lease::HomeLease;
 use dlock_core::resource::Command;
-use dlock_core::session::{EndReason, Sequence};
+use dlock_core::session::{AttachError, EndReason, Sequence};
 use std::collections::BTreeMap;
 
 impl State {
@@ -34,7 +34,8 @@ impl World<'_> {
         if self.state.servers[server].gone {
             return;
         }
-        match self.state.store.sessions[client].value.attach(member_id(server)) {
+        let attempt = if self.config.keeps(Rule::AttemptsNumbered) { link } else { 0 };
+        match self.state.store.sessions[client].value.attach(member_id(server), attempt) {
             Ok(attached) => {
                 let session = &mut self.state.store.sessions[client];
                 let (version, epoch) = (session.version + 1, attached.epoch);
@@ -43,7 +44,9 @@ impl World<'_> {
                 let write = SessionWrite::Attached { client, link, version, epoch, last_sequence, sent };
                 self.server(server).writes.insert(write);
             }
-            Err(_) => self.answer(client, link, Answer::Ended),
+            Err(AttachError::Ended(_)) => self.answer(client, link, Answer::Ended),
+            // Its client listens to a later one's link.
+            Err(AttachError::Superseded { .. }) => {}
         }
     }
 

@@ -576,6 +576,11 @@ pub struct ResumeSession {
     /// The locks that the client believes to hold or to wait for.
     #[prost(message, repeated, tag = "4")]
     pub claims: ::prost::alloc::vec::Vec<Claim>,
+    /// The number of this attempt to resume the session, greater than those of all of the client's before: one that is carried
+    /// out late, after a later one, is refused. 0 if the client does not number its attempts: then nothing protects it from
+    /// an attempt that it has given up.
+    #[prost(uint64, tag = "5")]
+    pub attempt: u64,
 }
 /// A lock that the client believes to hold or to wait for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

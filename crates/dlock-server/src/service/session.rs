@@ -101,6 +101,7 @@ impl LockApi {
         let attach = AttachSession {
             session: convert::session_id(&resume.session_id, at)?,
             secret: convert::secret(&resume.resume_secret, at)?,
+            attempt: resume.attempt,
             claims,
         };
         let engine = self.engine.clone();

@@ -90,7 +90,10 @@ async fn frames_out_of_order_end_the_stream_and_not_the_session() {
     assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, ErrorReason::OutOfOrder));
     let mut again = world.stream().await;
     let claims = vec![Claim { lock_id: 1, resource: resource("r"), token: None, waiting_sequence: None }];
-    again.say(0, Say::Resume(ResumeSession { session_id, resume_secret, last_sequence: 1, claims }));
+    again.say(
+        0,
+        Say::Resume(ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: 1, claims }),
+    );
     let (_, Hear::Resumed(resumed)) = again.hear().await else { panic!("not resumed") };
     let Some(claim_result::State::Granted(kept)) = resumed.results[0].state.clone() else {
         panic!("not kept")
@@ -116,7 +119,7 @@ async fn only_the_right_secret_resumes_a_session() {
     let session_id = one.opened.session_id.clone();
     let resume = |session_id: &str, secret: &'static [u8]| {
         let (session_id, resume_secret) = (session_id.to_owned(), secret.into());
-        Say::Resume(ResumeSession { session_id, resume_secret, last_sequence: 0, claims: vec![] })
+        Say::Resume(ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: 0, claims: vec![] })
     };
     let unknown = "0123456789abcdef0123456789abcdef";
     let cases = [

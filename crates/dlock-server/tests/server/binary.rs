@@ -177,7 +177,7 @@ async fn a_killed_server_has_every_lock_again_for_those_who_resume() {
         token: Some(granted.token),
         waiting_sequence: None,
     }];
-    let resume = ResumeSession { session_id, resume_secret, last_sequence: 1, claims };
+    let resume = ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: 1, claims };
     let (sender, mut frames) = server.session(Say::Resume(resume)).await;
     let Hear::Resumed(resumed) = hear(&mut frames).await else { panic!("not resumed") };
     let Some(claim_result::State::Granted(kept)) = &resumed.results[0].state else { panic!("{resumed:?}") };

@@ -105,7 +105,10 @@ async fn a_broken_stream_is_resumed_with_its_locks_and_waits() {
     };
     let claims = vec![claim(1, "mine", None), claim(2, "theirs", Some(waiting)), claim(3, "never", None)];
     let mut again = world.stream().await;
-    again.say(0, Say::Resume(ResumeSession { session_id, resume_secret, last_sequence: waiting, claims }));
+    again.say(
+        0,
+        Say::Resume(ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: waiting, claims }),
+    );
     let (_, Hear::Resumed(resumed)) = again.hear().await else { panic!("not resumed") };
     assert_eq!(resumed.terms.unwrap().epoch, 2);
     let states: Vec<_> = resumed.results.into_iter().map(|result| result.state.unwrap()).collect();
@@ -122,7 +125,16 @@ async fn a_resumed_session_leaves_its_old_stream() {
     let mut one = world.open().await;
     let SessionOpened { session_id, resume_secret, .. } = one.opened.clone();
     let mut again = world.stream().await;
-    again.say(0, Say::Resume(ResumeSession { session_id, resume_secret, last_sequence: 0, claims: vec![] }));
+    again.say(
+        0,
+        Say::Resume(ResumeSession {
+            session_id,
+            resume_secret,
+            attempt: 0,
+            last_sequence: 0,
+            claims: vec![],
+        }),
+    );
     assert!(matches!(again.hear().await, (0, Hear::Resumed(_))));
     assert!(matches!(one.hear().await, (0, Hear::Moved(_))));
     one.end().await.unwrap();

@@ -47,6 +47,7 @@ impl Machine {
             Some(identity) => Outgoing::Attach {
                 session: identity.session,
                 secret: identity.secret.clone(),
+                attempt: attempt.link.0,
                 last_request: self.locks.last_request(),
                 claims: self.locks.claims(self.limits.frame_bytes_max.saturating_sub(FRAME_OVERHEAD_BYTES)),
             },

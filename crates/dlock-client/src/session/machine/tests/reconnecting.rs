@@ -76,6 +76,21 @@ fn a_claimed_lock_that_is_not_recorded_is_lost() {
     );
 }
 
+#[test]
+fn attempts_to_attach_have_growing_numbers() {
+    let mut bench = Bench::opened(&["a", "b"]);
+    bench.break_link(LINK);
+    let mut last = 0;
+    for _ in 0..3 {
+        bench.pass(ms(2_000));
+        let (link, _) = bench.connect();
+        let [Outgoing::Attach { attempt, .. }] = bench.send(link)[..] else { panic!("no attach") };
+        assert!(attempt > last, "{attempt} after {last}");
+        last = attempt;
+        bench.break_link(link);
+    }
+}
+
 /// On a store that can't guard a commit by the session, the former home's may come after the new one has looked.
 #[test]
 fn a_lock_that_the_former_home_granted_after_it_was_claimed_is_not_given_up() {
