@@ -26,7 +26,7 @@ pub(crate) enum Wait {
 /// also when no server can be reached.
 pub(crate) struct Limit {
     wait: Wait,
-    deadline: Timestamp,
+    begin: Timestamp,
     request_timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -34,12 +34,7 @@ pub(crate) struct Limit {
 impl Limit {
     /// A wait that begins now.
     pub(crate) fn new(wait: Wait, clock: &Arc<dyn Clock>, request_timeout: Duration) -> Limit {
-        let now = clock.now();
-        let deadline = match wait {
-            Wait::For(duration) => now + duration,
-            Wait::Try | Wait::Forever => now,
-        };
-        Limit { wait, deadline, request_timeout, clock: clock.clone() }
+        Limit { wait, begin: clock.now(), request_timeout, clock: clock.clone() }
     }
 
     /// The wait, for the session.
@@ -47,7 +42,7 @@ impl Limit {
         match self.wait {
             Wait::Try => WaitUntil::Try,
             Wait::Forever => WaitUntil::Forever,
-            Wait::For(_) => WaitUntil::Deadline(self.deadline),
+            Wait::For(duration) => WaitUntil::deadline(self.begin, duration),
         }
     }
 
@@ -56,9 +51,9 @@ impl Limit {
         let (end, error) = match self.wait {
             Wait::Forever => return future.await,
             Wait::Try => {
-                (self.deadline + self.request_timeout, Error::Timeout { timeout: self.request_timeout })
+                (self.begin + self.request_timeout, Error::Timeout { timeout: self.request_timeout })
             }
-            Wait::For(_) => (self.deadline + GRACE, Error::WaitTimeout),
+            Wait::For(duration) => (self.begin + duration + GRACE, Error::WaitTimeout),
         };
         tokio::select! {
             biased;

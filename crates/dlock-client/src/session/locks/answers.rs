@@ -1,8 +1,8 @@
 //! What the service's answers come to.
 
-use super::{Goal, Held, InFlight, Locks, Operation, Outcome};
-use crate::Error;
+use super::{AcquireAsk, Goal, Held, InFlight, Locks, Operation, Outcome, WaitUntil};
 use crate::session::message::{Grant, RequestId};
+use crate::{Error, LossReason};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, Timestamp};
 use dlock_runtime::Entropy;
@@ -25,6 +25,20 @@ pub(crate) enum Answer {
     Failed(Error),
 }
 
+impl Operation {
+    /// What an answer means. A wait that its former home has ended, with a write that came late, looks to the new home as if
+    /// somebody had revoked it.
+    fn understand(&self, answer: Answer, now: Timestamp) -> Answer {
+        match (&self.goal, answer) {
+            (
+                Goal::Acquire(AcquireAsk { wait: WaitUntil::Deadline { earliest, .. }, .. }),
+                Answer::Failed(Error::LockLost { reason: LossReason::Revoked }),
+            ) if self.resent && *earliest <= now => Answer::Failed(Error::WaitTimeout),
+            (_, answer) => answer,
+        }
+    }
+}
+
 impl Locks {
     /// Takes the answer to a request, and says what comes of it for whom.
     pub(crate) fn answer(
@@ -39,6 +53,7 @@ impl Locks {
             self.in_flight.remove(&request);
         }
         let operation = self.locks.get_mut(&lock)?.operation.as_mut()?;
+        let answer = operation.understand(answer, now);
         let outcome = if operation.request != Some(request) {
             // The lock's operation was given up in the meantime, and another one is under way.
             self.sync(lock, answer)

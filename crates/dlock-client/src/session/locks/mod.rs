@@ -15,6 +15,7 @@ use crate::Error;
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, Timestamp, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// How many entries of queues may be out of date before they are looked through.
 const QUEUE_SLACK: usize = 1024;
@@ -27,16 +28,26 @@ pub(crate) enum WaitUntil {
     /// As long as the session lives.
     Forever,
     /// Until then, on this client's clock.
-    Deadline(Timestamp),
+    Deadline {
+        /// When it is over.
+        end: Timestamp,
+        /// From when on it may be over on the clock of a server.
+        earliest: Timestamp,
+    },
 }
 
 impl WaitUntil {
+    /// Until then. Clocks of servers are faster by less than a tenth.
+    pub(crate) fn deadline(begin: Timestamp, wait: Duration) -> WaitUntil {
+        WaitUntil::Deadline { end: begin + wait, earliest: begin + wait / 10 * 9 }
+    }
+
     /// What is left of it, as it is sent: the service measures on its own clock.
     fn patience(self, now: Timestamp) -> Patience {
         match self {
             WaitUntil::Try => Patience::Try,
             WaitUntil::Forever => Patience::Forever,
-            WaitUntil::Deadline(deadline) => Patience::For(deadline.since(now)),
+            WaitUntil::Deadline { end, .. } => Patience::For(end.since(now)),
         }
     }
 }

@@ -196,5 +196,9 @@ fn not_found() -> Error {
     Error::NotFound { message: "there is no such lock".to_owned() }
 }
 
+fn revoked() -> Error {
+    Error::LockLost { reason: LossReason::Revoked }
+}
+
 const LINK: LinkId = LinkId(1);
 const SECOND: LinkId = LinkId(2);

@@ -43,6 +43,43 @@ fn a_release_that_is_sent_again_and_finds_no_lock_has_worked_the_first_time() {
     assert!(matches!(bench.effects()[..], [Effect::Outcome { outcome: Outcome::Released, .. }]));
 }
 
+/// On a store that can't guard a commit by the session, the former home may end the wait after the session has moved. Found by
+/// simulation.
+#[test]
+fn a_wait_that_vanishes_about_when_it_ends_has_timed_out() {
+    for (waited, timed_out) in [(ms(2700), true), (ms(2500), false)] {
+        let mut bench = Bench::opened(&["a"]);
+        bench.acquire_with(1, WaitUntil::deadline(bench.now, ms(3000)));
+        bench.requests(LINK);
+        bench.break_link(LINK);
+        let (link, _) = bench.reattach(2);
+        bench.requests(link);
+        bench.pass(waited);
+        bench.effects();
+        bench.receive(link, Incoming::Failed { request: RequestId(2), error: revoked() });
+        let effects = bench.effects();
+        let [Effect::Outcome { outcome: Outcome::Failed(error), .. }] = &effects[..] else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(matches!(error, Error::WaitTimeout), timed_out, "{error}");
+    }
+}
+
+#[test]
+fn a_wait_that_vanishes_at_its_first_home_was_revoked() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.acquire_with(1, WaitUntil::deadline(bench.now, ms(3000)));
+    bench.requests(LINK);
+    bench.pass(ms(2900));
+    bench.effects();
+    bench.receive(LINK, Incoming::Failed { request: RequestId(1), error: revoked() });
+    let effects = bench.effects();
+    let [Effect::Outcome { outcome: Outcome::Failed(error), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(matches!(error, Error::LockLost { reason: LossReason::Revoked }), "{error}");
+}
+
 #[test]
 fn a_release_that_finds_no_lock_at_once_says_so() {
     let mut bench = Bench::opened(&["a"]);

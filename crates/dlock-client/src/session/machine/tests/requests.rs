@@ -12,7 +12,7 @@ fn outcome(bench: &mut Bench) -> Outcome {
 #[test]
 fn a_wait_is_sent_as_what_is_left_of_it() {
     let mut bench = Bench::opened(&["a"]);
-    bench.acquire_with(1, WaitUntil::Deadline(bench.now + ms(3000)));
+    bench.acquire_with(1, WaitUntil::deadline(bench.now, ms(3000)));
     bench.pass(ms(1000));
     assert_eq!(bench.requests(LINK), [(RequestId(1), acquire_request(1, Patience::For(ms(2000))))]);
     bench.break_link(LINK);
