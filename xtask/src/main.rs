@@ -58,8 +58,14 @@ enum Chore {
     },
     /// Load a whole lock service for long, and look whether anything grows.
     Soak {
-        /// What to pass on, such as `--minutes M --backend B`; `--help` tells more.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// The store, and how it is set up.
+        #[arg(long, default_value = "embedded")]
+        backend: String,
+        /// How long the load lasts.
+        #[arg(long, default_value_t = 60.0)]
+        minutes: f64,
+        /// What to pass on, such as `-- --idle 1000`; `-- --help` tells more.
+        #[arg(last = true)]
         arguments: Vec<String>,
     },
     /// Measure how soon service is there again after a death.
@@ -96,7 +102,7 @@ fn main() -> Result<()> {
         Chore::Conformance { write } => test::conformance(&sh, write),
         Chore::Chaos { backend, minutes, seed } => test::chaos(&sh, &backend, minutes, seed),
         Chore::Simulate { arguments } => test::simulate(&sh, &arguments),
-        Chore::Soak { arguments } => test::soak(&sh, &arguments),
+        Chore::Soak { backend, minutes, arguments } => test::soak(&sh, &backend, minutes, &arguments),
         Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }

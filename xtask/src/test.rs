@@ -59,11 +59,11 @@ pub(crate) fn recovery(sh: &Shell, backend: &str, rounds: usize) -> Result<()> {
 }
 
 /// Soaks, with programs that were built for release.
-pub(crate) fn soak(sh: &Shell, arguments: &[String]) -> Result<()> {
-    let named = arguments.iter().position(|argument| argument == "--backend");
-    let backend = named.and_then(|at| arguments.get(at + 1)).map_or("embedded", String::as_str);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    run_suite(sh, "soak", backend, &arguments).context("something grew, or was left behind")
+pub(crate) fn soak(sh: &Shell, backend: &str, minutes: f64, arguments: &[String]) -> Result<()> {
+    let minutes = minutes.to_string();
+    let mut all = vec!["--backend", backend, "--minutes", &minutes];
+    all.extend(arguments.iter().map(String::as_str));
+    run_suite(sh, "soak", backend, &all).context("something grew, or was left behind")
 }
 
 /// Runs a program of the suites over a store, which is provided.
