@@ -402,6 +402,10 @@ impl Home {
     /// The lock was taken away by somebody else, or its place in the queue was.
     pub(crate) fn vanished(&self, lock: LockId) {
         let mut inner = self.inner.lock();
+        // Its end may be in the store already, and others have forgotten its locks: that is what the client is to be told.
+        if inner.standing == Standing::Expiring {
+            return;
+        }
         let Some(local) = inner.locks.get_mut(&lock) else { return };
         let waiting = local.waiting.take();
         // A request that came since is decided on what is there now, and answered for itself: the client that sent an
@@ -452,5 +456,50 @@ impl Home {
         if matches!(inner.standing, Standing::Live | Standing::Expiring) {
             self.sink.deliver(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlock_core::MemberId;
+    use dlock_core::session::{ClientInfo, SessionState};
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Event>>);
+
+    impl EventSink for Told {
+        fn deliver(&self, event: Event) {
+            self.0.lock().push(event);
+        }
+    }
+
+    /// Found by simulation: the client was told that somebody had revoked its wait.
+    #[test]
+    fn what_vanishes_while_its_session_expires_was_not_revoked() {
+        let record = SessionRecord {
+            owner: MemberId(1),
+            epoch: Epoch(1),
+            attempt: 0,
+            terms: LeaseTerms::default(),
+            principal: String::new(),
+            secret_hash: [0; 32],
+            state: SessionState::Active,
+            client: ClientInfo::default(),
+            opened_unix_ms: 0,
+        };
+        let waiting = Waiting { request: RequestId(1), report_position: false, told_ahead: 0 };
+        let resource = ResourceId::new("default", "r").unwrap();
+        let lock =
+            LocalLock { waiting: Some(waiting), newest: Some(RequestId(1)), ..LocalLock::new(resource) };
+        let told = Arc::new(Told::default());
+        let locks = [(LockId(1), lock)].into_iter().collect();
+        let home = Home::new(SessionId(1), record, 1, told.clone(), locks, Timestamp(0));
+        assert!(home.begin_expiry(Timestamp(0) + home.terms().ttl() + Duration::from_millis(1)));
+        home.vanished(LockId(1));
+        home.finish(Standing::Ended(EndReason::Expired));
+        let ended = Event::Ended { reason: EndReason::Expired };
+        assert_eq!(*told.0.lock(), [ended]);
     }
 }
