@@ -399,14 +399,11 @@ impl Home {
         self.deliver(&inner, Event::Failed { request, lock, error });
     }
 
-    /// The lock was taken away by somebody else, or its place in the queue was.
-    pub(crate) fn vanished(&self, lock: LockId) {
+    /// The lock was taken away by somebody else, or its place in the queue was. Returns what is to be told of that, with
+    /// [`Home::tell`], once it is known that it was not the session's end.
+    pub(crate) fn vanished(&self, lock: LockId) -> Vec<Event> {
         let mut inner = self.inner.lock();
-        // Its end may be in the store already, and others have forgotten its locks: that is what the client is to be told.
-        if inner.standing == Standing::Expiring {
-            return;
-        }
-        let Some(local) = inner.locks.get_mut(&lock) else { return };
+        let Some(local) = inner.locks.get_mut(&lock) else { return Vec::new() };
         let waiting = local.waiting.take();
         // A request that came since is decided on what is there now, and answered for itself: the client that sent an
         // acquire again to its new home must not be told that the lock it may yet get is gone.
@@ -417,12 +414,22 @@ impl Home {
         if was_held || !asked_since {
             inner.locks.remove(&lock);
         }
-        if let Some(Waiting { request, .. }) = waiting {
+        if waiting.is_some() {
             inner.in_flight = inner.in_flight.saturating_sub(1);
-            self.deliver(&inner, Event::Failed { request, lock, error: RequestError::Revoked });
         }
-        if was_held {
-            self.deliver(&inner, Event::Revoked { lock });
+        let refused = waiting.map(|Waiting { request, .. }| Event::Failed {
+            request,
+            lock,
+            error: RequestError::Revoked,
+        });
+        refused.into_iter().chain(was_held.then_some(Event::Revoked { lock })).collect()
+    }
+
+    /// Sends events, if the attachment is still there.
+    pub(crate) fn tell(&self, events: Vec<Event>) {
+        let inner = self.inner.lock();
+        for event in events {
+            self.deliver(&inner, event);
         }
     }
 
@@ -464,7 +471,6 @@ mod tests {
     use super::*;
     use dlock_core::MemberId;
     use dlock_core::session::{ClientInfo, SessionState};
-    use std::time::Duration;
 
     #[derive(Default)]
     struct Told(Mutex<Vec<Event>>);
@@ -477,7 +483,7 @@ mod tests {
 
     /// Found by simulation: the client was told that somebody had revoked its wait.
     #[test]
-    fn what_vanishes_while_its_session_expires_was_not_revoked() {
+    fn what_vanishes_with_its_session_was_not_revoked() {
         let record = SessionRecord {
             owner: MemberId(1),
             epoch: Epoch(1),
@@ -496,10 +502,10 @@ mod tests {
         let told = Arc::new(Told::default());
         let locks = [(LockId(1), lock)].into_iter().collect();
         let home = Home::new(SessionId(1), record, 1, told.clone(), locks, Timestamp(0));
-        assert!(home.begin_expiry(Timestamp(0) + home.terms().ttl() + Duration::from_millis(1)));
-        home.vanished(LockId(1));
+        let vanished = home.vanished(LockId(1));
+        assert_eq!(vanished.len(), 1);
         home.finish(Standing::Ended(EndReason::Expired));
-        let ended = Event::Ended { reason: EndReason::Expired };
-        assert_eq!(*told.0.lock(), [ended]);
+        home.tell(vanished);
+        assert_eq!(*told.0.lock(), [Event::Ended { reason: EndReason::Expired }]);
     }
 }

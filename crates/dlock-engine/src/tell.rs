@@ -3,6 +3,7 @@
 use crate::error::{RequestError, SessionError};
 use crate::home::{Home, Waiting};
 use crate::io::Effects;
+use crate::request::Event;
 use crate::shard::{Input, ShardInner};
 use crate::shared::{Counters, Shared};
 use crate::ticket::{Kind, RequestTicket, Ticket};
@@ -32,8 +33,10 @@ impl Shared {
                 tell_blocking(&home, resource, latest, &grant);
             }
             Action::Vanished(key) => {
-                if let Some(home) = self.home(key.session) {
-                    home.vanished(key.lock);
+                let Some(home) = self.home(key.session) else { return };
+                let events = home.vanished(key.lock);
+                if !events.is_empty() {
+                    effects.others.push(Box::pin(Arc::clone(self).tell_vanished(home, events)));
                 }
             }
             Action::WentBack => self.suspect("a resource's last token is smaller than it was"),
@@ -140,6 +143,14 @@ impl Shared {
             Ticket::Purge => tracing::debug!(%resource, ?failure, "a purge is left to the sweeper"),
             Ticket::Call(reply) => drop(reply.send(Err(failure))),
         }
+    }
+
+    /// Tells that a lock or a place in the queue was taken away, unless its session has ended or moved: others may have
+    /// forgotten the locks of a session whose end its home has yet to hear of.
+    async fn tell_vanished(self: Arc<Self>, home: Arc<Home>, events: Vec<Event>) -> Vec<(ResourceId, Input)> {
+        self.look_after_now(Arc::clone(&home)).await;
+        home.tell(events);
+        Vec::new()
     }
 
     /// Tells holders at home here that they block somebody, or forgets that they did.

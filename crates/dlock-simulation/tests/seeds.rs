@@ -49,7 +49,7 @@ fn other_seeds_are_good() {
 fn what_was_found_once_stays_mended() {
     for seed in [
         293, 538, 1_000_042, 1_000_206, 1_000_362, 1_000_968, 1_001_177, 2_000_780, 3_002_092, 4_002_061,
-        4_006_041,
+        4_006_041, 6_022_274, 6_032_441, 6_071_088, 6_096_848,
     ] {
         let report = simulate(seed, Keep::Hash);
         assert!(report.is_good(), "seed {seed}: {:?}", report.findings.violations);
