@@ -41,8 +41,7 @@ impl AdminClient {
         lock: LockAddress,
         token: Option<Token>,
     ) -> Result<(), Error> {
-        let resource =
-            ResourceId::new(&self.namespace, name).map_err(|error| Error::invalid("resource", error))?;
+        let resource = ResourceId::new(&self.namespace, name)?;
         let request = v1::ForceReleaseRequest {
             resource: Some(wire::resource_to_proto(&resource)),
             session_id: lock.session.to_string(),

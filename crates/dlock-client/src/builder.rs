@@ -162,7 +162,7 @@ impl ClientBuilder {
         within("lock_delay", self.lock_delay, Duration::ZERO, lease::LOCK_DELAY_MAX)?;
         within("connect_timeout", self.connect_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
         within("request_timeout", self.request_timeout, TIMEOUT_MIN, TIMEOUT_MAX)?;
-        Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))?;
+        Namespace::new(&self.namespace)?;
         if self.endpoints.is_empty() {
             return Err(Error::invalid("endpoints", "there is none: give at least one HOST:PORT"));
         }

@@ -1,7 +1,7 @@
 //! What can go wrong, as values a caller can match on.
 
 use crate::endpoint::Endpoint;
-use dlock_core::Mode;
+use dlock_core::{Mode, NameError};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,13 @@ impl StdError for Source {
 
 fn list(endpoints: &[Endpoint]) -> String {
     endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Error {
+        let field = if error.concerns_namespace() { "namespace" } else { "resource" };
+        Error::invalid(field, error)
+    }
 }
 
 impl Error {

@@ -5,7 +5,7 @@ use crate::driver::command::{Command, SessionHandle};
 use crate::session::locks::AcquireAsk;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
-use dlock_core::{LockId, Mode, Namespace, ResourceId, ResourceName};
+use dlock_core::{LockId, Mode, ResourceId};
 use futures::future::OptionFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,13 +88,11 @@ impl Lock {
     /// [`Error::WaitTimeout`], [`Error::QueueFull`], [`Error::InvalidArgument`], [`Error::SessionLost`],
     /// [`Error::Unreachable`] when no session can be opened, and what the service refuses otherwise.
     pub async fn acquire(mut self) -> Result<Guard, Error> {
-        let name = ResourceName::new(&self.name).map_err(|error| Error::invalid("resource", error))?;
-        let namespace =
-            Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))?;
+        let resource = ResourceId::new(&self.namespace, &self.name)?;
         let clock = self.client.environment.clock.clone();
         let limit = Limit::new(self.wait, &clock, self.client.transport.request_timeout);
         let ask = AcquireAsk {
-            resource: ResourceId { namespace, name },
+            resource,
             mode: self.mode,
             wait: limit.until(),
             reentrant: self.reentrant,

@@ -2,7 +2,7 @@
 
 use crate::client::Inner;
 use crate::{Error, MemberInfo, ResourceEvent, ResourceInfo, ServerInfo, SessionInfo, TokenCheck, wire};
-use dlock_core::{Namespace, ResourceId, ResourceName, Token};
+use dlock_core::{Namespace, ResourceId, Token};
 use dlock_proto::v1;
 use dlock_proto::v1::lock_service_client::LockServiceClient;
 use dlock_proto::v1::query_service_client::QueryServiceClient;
@@ -139,12 +139,11 @@ impl QueryClient {
     }
 
     fn resource(&self, name: &str) -> Result<ResourceId, Error> {
-        let name = ResourceName::new(name).map_err(|error| Error::invalid("resource", error))?;
-        Ok(ResourceId { namespace: self.checked_namespace()?, name })
+        Ok(ResourceId::new(&self.namespace, name)?)
     }
 
     fn checked_namespace(&self) -> Result<Namespace, Error> {
-        Namespace::new(&self.namespace).map_err(|error| Error::invalid("namespace", error))
+        Ok(Namespace::new(&self.namespace)?)
     }
 }
 

@@ -75,7 +75,7 @@ pub mod value;
 
 pub use id::{Epoch, LockId, LockKey, MemberId, SessionId};
 pub use mode::{Mode, ModeSet};
-pub use name::{Namespace, ResourceId, ResourceName};
+pub use name::{NameError, Namespace, ResourceId, ResourceName};
 pub use time::Timestamp;
 pub use token::Token;
 pub use value::{ValueBlock, ValueRead};

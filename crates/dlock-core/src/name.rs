@@ -1,7 +1,10 @@
 //! Names of resources and namespaces: what is valid, checked once, then carried in types that cannot be wrong.
 
+use foldhash::fast::FixedState;
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// The longest resource name, in bytes of UTF-8.
@@ -10,6 +13,9 @@ pub const RESOURCE_NAME_BYTES_MAX: usize = 1024;
 pub const NAMESPACE_BYTES_MAX: usize = 64;
 /// The namespace of those who name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Of the hashes of resources; any number would do.
+const HASH_SEED: u64 = 0x0064_6c6f_636b;
 
 /// Why a name is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +58,17 @@ pub enum NameError {
     },
 }
 
+impl NameError {
+    /// Whether it is the namespace that is refused, and not the name.
+    pub fn concerns_namespace(&self) -> bool {
+        let (NameError::Empty { what }
+        | NameError::TooLong { what, .. }
+        | NameError::Character { what, .. }
+        | NameError::NotUtf8 { what, .. }) = self;
+        *what == Namespace::WHAT
+    }
+}
+
 fn check_length(what: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
     match text.len() {
         0 => Err(NameError::Empty { what }),
@@ -66,6 +83,10 @@ fn check_characters(
     allowed: &'static str,
     accept: impl Fn(char) -> bool,
 ) -> Result<(), NameError> {
+    // Most names are plain: no need to look at them character by character.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
     match text.char_indices().find(|(_, c)| !accept(*c)) {
         Some((at, character)) => Err(NameError::Character { what, character, at, allowed }),
         None => Ok(()),
@@ -81,9 +102,13 @@ impl ResourceName {
 
     /// Checks a name.
     pub fn new(text: &str) -> Result<ResourceName, NameError> {
-        check_length(Self::WHAT, text, RESOURCE_NAME_BYTES_MAX)?;
-        check_characters(Self::WHAT, text, "control characters are not allowed", |c| !c.is_control())?;
+        Self::check(text)?;
         Ok(ResourceName(text.into()))
+    }
+
+    fn check(text: &str) -> Result<(), NameError> {
+        check_length(Self::WHAT, text, RESOURCE_NAME_BYTES_MAX)?;
+        check_characters(Self::WHAT, text, "control characters are not allowed", |c| !c.is_control())
     }
 
     /// Checks a name that comes as bytes (a file's, an argument's).
@@ -112,10 +137,14 @@ impl Namespace {
         if text.is_empty() {
             return Ok(Namespace::default());
         }
+        Self::check(text)?;
+        Ok(Namespace(text.into()))
+    }
+
+    fn check(text: &str) -> Result<(), NameError> {
         check_length(Self::WHAT, text, NAMESPACE_BYTES_MAX)?;
         let allowed = "only ASCII letters, digits, '.', '_' and '-' are allowed";
-        check_characters(Self::WHAT, text, allowed, |c| c.is_ascii_alphanumeric() || "._-".contains(c))?;
-        Ok(Namespace(text.into()))
+        check_characters(Self::WHAT, text, allowed, |c| c.is_ascii_alphanumeric() || "._-".contains(c))
     }
 
     /// The namespace as text.
@@ -158,30 +187,110 @@ macro_rules! text_traits {
 text_traits!(ResourceName);
 text_traits!(Namespace);
 
-/// A resource: its name in its namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A resource: its name in its namespace. Cheap to clone, to compare and to hash: it is one shared text, hashed once.
+#[derive(Clone)]
 pub struct ResourceId {
-    /// Where the name is looked up.
-    pub namespace: Namespace,
-    /// The name.
-    pub name: ResourceName,
+    /// [`ResourceId::PATHS`], the namespace, a slash, the name.
+    path: Arc<str>,
+    hash: u64,
+    namespace_bytes: u8,
 }
 
 impl ResourceId {
+    /// What the paths of all resources begin with.
+    pub const PATHS: &str = "r/";
+
     /// Checks both parts; an empty namespace means [`DEFAULT_NAMESPACE`].
+    ///
+    /// # Errors
+    /// Of the namespace first: see [`NameError::concerns_namespace`].
     pub fn new(namespace: &str, name: &str) -> Result<ResourceId, NameError> {
-        Ok(ResourceId { namespace: Namespace::new(namespace)?, name: ResourceName::new(name)? })
+        let namespace = if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace };
+        Namespace::check(namespace)?;
+        ResourceName::check(name)?;
+        let mut path = String::with_capacity(Self::PATHS.len() + namespace.len() + 1 + name.len());
+        for part in [Self::PATHS, namespace, "/", name] {
+            path.push_str(part);
+        }
+        // A namespace that was checked has at most NAMESPACE_BYTES_MAX bytes.
+        Ok(ResourceId::of(path.into(), namespace.len() as u8))
+    }
+
+    /// The resource with this [path](ResourceId::path), if it is one.
+    pub fn from_path(path: &Arc<str>) -> Option<ResourceId> {
+        // A namespace has no slash, so the first one ends it.
+        let (namespace, name) = path.strip_prefix(Self::PATHS)?.split_once('/')?;
+        Namespace::check(namespace).and_then(|()| ResourceName::check(name)).ok()?;
+        Some(ResourceId::of(Arc::clone(path), namespace.len() as u8))
+    }
+
+    fn of(path: Arc<str>, namespace_bytes: u8) -> ResourceId {
+        let hash = FixedState::with_seed(HASH_SEED).hash_one(&*path);
+        ResourceId { path, hash, namespace_bytes }
+    }
+
+    /// Where the name is looked up.
+    pub fn namespace(&self) -> &str {
+        &self.path[Self::PATHS.len()..][..usize::from(self.namespace_bytes)]
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.path[Self::PATHS.len() + usize::from(self.namespace_bytes) + 1..]
+    }
+
+    /// Both as one text, that of no other resource: `r/<namespace>/<name>`. The key of its record in the store.
+    pub fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    /// A hash of it, the same in this process whenever it is asked for.
+    pub fn hash_code(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl PartialEq for ResourceId {
+    fn eq(&self, other: &ResourceId) -> bool {
+        self.hash == other.hash && (Arc::ptr_eq(&self.path, &other.path) || self.path == other.path)
+    }
+}
+
+impl Eq for ResourceId {}
+
+impl Hash for ResourceId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Ord for ResourceId {
+    /// By namespace, then by name.
+    fn cmp(&self, other: &ResourceId) -> Ordering {
+        (self.namespace(), self.name()).cmp(&(other.namespace(), other.name()))
+    }
+}
+
+impl PartialOrd for ResourceId {
+    fn partial_cmp(&self, other: &ResourceId) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for ResourceId {
     /// The name alone in the default namespace, `namespace:name` elsewhere.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.as_str() == DEFAULT_NAMESPACE {
-            f.pad(self.name.as_str())
+        if self.namespace() == DEFAULT_NAMESPACE {
+            f.pad(self.name())
         } else {
-            write!(f, "{}:{}", self.namespace, self.name)
+            write!(f, "{}:{}", self.namespace(), self.name())
         }
+    }
+}
+
+impl fmt::Debug for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResourceId").field(&self.namespace()).field(&self.name()).finish()
     }
 }
 
@@ -215,5 +324,30 @@ mod tests {
         assert_eq!(Namespace::new("team-a.prod_1").unwrap().as_str(), "team-a.prod_1");
         assert!(Namespace::new("team/a").unwrap_err().to_string().contains("'/'"));
         assert!(Namespace::new(&"n".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn a_resource_is_one_text_that_comes_back_in_its_parts() {
+        for (namespace, name) in [("", "a"), ("team-a", "a/b//c"), ("x", "größe 📦"), ("n", " %2F:*")] {
+            let resource = ResourceId::new(namespace, name).unwrap();
+            let expected = if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace };
+            assert_eq!((resource.namespace(), resource.name()), (expected, name));
+            let again = ResourceId::from_path(resource.path()).unwrap();
+            assert_eq!(again, resource);
+            assert_eq!(again.hash_code(), resource.hash_code());
+            assert_eq!(again, ResourceId::new(namespace, name).unwrap());
+        }
+        for no_path in ["", "r/", "r/a", "r/a/", "r//b", "s/a/b", "r/a b/c"] {
+            assert_eq!(ResourceId::from_path(&no_path.into()), None, "{no_path}");
+        }
+        assert!(ResourceId::new("a/b", "c").unwrap_err().concerns_namespace());
+        assert!(!ResourceId::new("a", "").unwrap_err().concerns_namespace());
+    }
+
+    #[test]
+    fn resources_are_ordered_by_namespace_first() {
+        let resource = |namespace, name| ResourceId::new(namespace, name).unwrap();
+        assert!(resource("a", "z") < resource("a.b", "a"));
+        assert!(resource("a", "a") < resource("a", "b"));
     }
 }

@@ -9,17 +9,20 @@
 
 use dlock_core::{MemberId, Namespace, ResourceId, SessionId};
 use dlock_store::Key;
+use std::sync::Arc;
 
 /// All resources begin with this.
-pub(crate) const RESOURCES: &str = "r/";
+pub(crate) const RESOURCES: &str = ResourceId::PATHS;
 /// All sessions begin with this.
 pub(crate) const SESSIONS: &str = "s/";
 /// All members begin with this.
 pub(crate) const MEMBERS: &str = "m/";
 
-/// A key of text whose length is bounded well below the store's limit by the types it is made of.
+/// The types that keys are made of see to that.
+const BOUNDED: &str = "names and ids are far shorter than a key may be";
+
 fn key(text: &str) -> Key {
-    Key::new(text).expect("names and ids are far shorter than a key may be")
+    Key::new(text).expect(BOUNDED)
 }
 
 pub(crate) fn meta() -> Key {
@@ -27,7 +30,7 @@ pub(crate) fn meta() -> Key {
 }
 
 pub(crate) fn resource(resource: &ResourceId) -> Key {
-    key(&format!("{RESOURCES}{}/{}", resource.namespace, resource.name))
+    Key::shared(Arc::clone(resource.path())).expect(BOUNDED)
 }
 
 /// What the keys of a namespace's resources begin with, whose names begin with `prefix`.
@@ -43,10 +46,9 @@ pub(crate) fn member(member: MemberId) -> Key {
     key(&format!("{MEMBERS}{member}"))
 }
 
-/// The resource that a key is about. A namespace has no slash, so the first one ends it.
+/// The resource that a key is about.
 pub(crate) fn parse_resource(key: &Key) -> Option<ResourceId> {
-    let (namespace, name) = key.as_str().strip_prefix(RESOURCES)?.split_once('/')?;
-    ResourceId::new(namespace, name).ok()
+    ResourceId::from_path(key.text())
 }
 
 pub(crate) fn parse_session(key: &Key) -> Option<SessionId> {

@@ -51,7 +51,7 @@ impl Shared {
         let mut next = None;
         for (key, record) in &page.records {
             if let Some(id) = keys::parse_resource(key) {
-                next = Some(id.name.as_str().to_owned());
+                next = Some(id.name().to_owned());
                 items.push(self.view(&id, record).await?);
             }
         }

@@ -22,10 +22,20 @@ pub struct Key(Arc<str>);
 impl Key {
     /// Checks the length.
     pub fn new(text: &str) -> Result<Key, KeyTooLong> {
+        Key::shared(text.into())
+    }
+
+    /// Checks the length of a text that is shared: the key is another handle to it.
+    pub fn shared(text: Arc<str>) -> Result<Key, KeyTooLong> {
         if text.len() > KEY_BYTES_MAX {
             return Err(KeyTooLong { length: text.len() });
         }
-        Ok(Key(text.into()))
+        Ok(Key(text))
+    }
+
+    /// The text, to be shared.
+    pub fn text(&self) -> &Arc<str> {
+        &self.0
     }
 
     /// The key as text.

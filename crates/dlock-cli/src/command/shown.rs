@@ -145,8 +145,8 @@ impl From<ResourceInfo> for Resource {
             valid: info.value.valid,
         };
         Resource {
-            namespace: info.resource.namespace.to_string(),
-            name: info.resource.name.to_string(),
+            namespace: info.resource.namespace().to_owned(),
+            name: info.resource.name().to_owned(),
             version: info.version,
             last_token: info.last_token.get(),
             value,

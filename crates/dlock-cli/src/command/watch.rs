@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, arguments: Ls) -> Result<u8, Exit> {
         let shown = match event {
             ResourceEvent::Changed(info) => Shown::Changed { resource: Box::new(info.into()) },
             ResourceEvent::Removed(resource) => {
-                Shown::Removed { namespace: resource.namespace.to_string(), name: resource.name.to_string() }
+                Shown::Removed { namespace: resource.namespace().to_owned(), name: resource.name().to_owned() }
             }
             ResourceEvent::SnapshotDone => Shown::SnapshotDone,
             ResourceEvent::Resync => Shown::Resynchronising,

@@ -157,7 +157,7 @@ pub(crate) const REQUEST_BYTES_MAX: usize =
 
 /// What names a resource, and the numbers around it.
 fn name_bytes(resource: &ResourceId) -> usize {
-    NUMBERS_BYTES_MAX + resource.namespace.as_str().len() + resource.name.as_str().len()
+    NUMBERS_BYTES_MAX + resource.namespace().len() + resource.name().len()
 }
 
 /// What the server sends.

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// A resource's name, as it is sent.
 pub(crate) fn resource_to_proto(resource: &ResourceId) -> v1::Resource {
     v1::Resource {
-        namespace: resource.namespace.as_str().to_owned(),
-        name: resource.name.as_str().to_owned(),
+        namespace: resource.namespace().to_owned(),
+        name: resource.name().to_owned(),
     }
 }
 

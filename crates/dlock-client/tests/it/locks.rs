@@ -47,8 +47,8 @@ async fn namespaces_are_apart() {
     let client = service.client().await;
     let ours = client.lock("a").acquire().await.unwrap();
     let theirs = client.lock("a").namespace("theirs").try_acquire().await.unwrap();
-    assert_eq!(theirs.unwrap().resource().namespace.as_str(), "theirs");
-    assert_eq!(ours.resource().namespace.as_str(), "default");
+    assert_eq!(theirs.unwrap().resource().namespace(), "theirs");
+    assert_eq!(ours.resource().namespace(), "default");
 }
 
 #[tokio::test]

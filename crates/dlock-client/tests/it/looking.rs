@@ -32,7 +32,7 @@ async fn listings_go_over_all_pages() {
         guards.push(client.lock(name).acquire().await.unwrap());
     }
     let listed: Vec<_> = client.query().list_resources("list/").try_collect().await.unwrap();
-    let listed: BTreeSet<String> = listed.iter().map(|info| info.resource.name.as_str().to_owned()).collect();
+    let listed: BTreeSet<String> = listed.iter().map(|info| info.resource.name().to_owned()).collect();
     assert_eq!(listed, names);
     assert_eq!(client.query().namespace("none").list_resources("").count().await, 0);
 }
@@ -56,7 +56,7 @@ async fn a_watch_begins_with_what_is_there_and_goes_on_with_what_happens() {
     let first = client.lock("w/1").acquire().await.unwrap();
     let mut events = client.query().watch("w/").await.unwrap();
     let mut next = async || events.next().await.unwrap().unwrap();
-    assert!(matches!(next().await, ResourceEvent::Changed(info) if info.resource.name.as_str() == "w/1"));
+    assert!(matches!(next().await, ResourceEvent::Changed(info) if info.resource.name() == "w/1"));
     assert_eq!(next().await, ResourceEvent::SnapshotDone);
     let second = client.lock("w/2").acquire().await.unwrap();
     assert!(matches!(next().await, ResourceEvent::Changed(info) if info.holders[0].token == second.token()));

@@ -27,9 +27,11 @@ pub(crate) fn resource(resource: Option<v1::Resource>, at: &str) -> Result<Resou
 
 fn optional_resource(resource: Option<v1::Resource>, at: &str) -> Result<Option<ResourceId>, Fault> {
     let Some(v1::Resource { namespace: in_namespace, name }) = resource else { return Ok(None) };
-    let namespace = namespace(&in_namespace, &path(at, "resource.namespace"))?;
-    let name = ResourceName::new(&name).map_err(|error| Fault::field(path(at, "resource.name"), error))?;
-    Ok(Some(ResourceId { namespace, name }))
+    let resource = ResourceId::new(&in_namespace, &name).map_err(|error| {
+        let field = if error.concerns_namespace() { "resource.namespace" } else { "resource.name" };
+        Fault::field(path(at, field), error)
+    })?;
+    Ok(Some(resource))
 }
 
 pub(crate) fn lock_id(id: u64, at: &str) -> Result<LockId, Fault> {
@@ -45,11 +47,14 @@ fn mode(number: i32, at: &str) -> Result<Mode, Fault> {
 
 fn duration(
     duration: Option<prost_types::Duration>,
-    field: String,
+    at: &str,
+    field: &str,
     default: Duration,
 ) -> Result<Duration, Fault> {
     match duration {
-        Some(duration) => dlock_proto::duration(&duration).map_err(|error| Fault::field(field, error)),
+        Some(duration) => {
+            dlock_proto::duration(&duration).map_err(|error| Fault::field(path(at, field), error))
+        }
         None => Ok(default),
     }
 }
@@ -60,8 +65,7 @@ fn patience(patience: Option<v1::Patience>, at: &str) -> Result<Patience, Fault>
         None | Some(Limit::TryOnly(false)) => Ok(Patience::Forever),
         Some(Limit::TryOnly(true)) => Ok(Patience::Try),
         Some(Limit::WaitTimeout(timeout)) => {
-            let field = path(at, "patience.wait_timeout");
-            duration(Some(timeout), field, Duration::ZERO).map(Patience::For)
+            duration(Some(timeout), at, "patience.wait_timeout", Duration::ZERO).map(Patience::For)
         }
     }
 }
@@ -130,10 +134,10 @@ pub(crate) fn hold(hold: v1::HoldRequest) -> Result<(Request, ClientInfo), Fault
 /// What the first dlock's clients ask for: EX, in the default namespace.
 pub(crate) fn first_lock(first: v1alpha1::LockRequest) -> Result<Request, Fault> {
     let v1alpha1::LockRequest { key, try_lock } = first;
-    let name = ResourceName::new(&key).map_err(|error| Fault::field("key", error))?;
+    let resource = ResourceId::new("", &key).map_err(|error| Fault::field("key", error))?;
     Ok(Request::Acquire {
         lock: HELD_LOCK,
-        resource: ResourceId { namespace: Namespace::default(), name },
+        resource,
         mode: Mode::Exclusive,
         patience: if try_lock { Patience::Try } else { Patience::Forever },
         reentrant: false,
@@ -148,8 +152,8 @@ pub(crate) fn client_info(client: Option<v1::ClientInfo>, at: &str) -> Result<Cl
 }
 
 pub(crate) fn terms(open: &v1::OpenSession, at: &str) -> Result<LeaseTerms, Fault> {
-    let ttl = duration(open.ttl, path(at, "ttl"), TTL_DEFAULT)?;
-    let lock_delay = duration(open.lock_delay, path(at, "lock_delay"), Duration::ZERO)?;
+    let ttl = duration(open.ttl, at, "ttl", TTL_DEFAULT)?;
+    let lock_delay = duration(open.lock_delay, at, "lock_delay", Duration::ZERO)?;
     LeaseTerms::new(ttl, lock_delay).map_err(|error| {
         let field = if error.field == "lock delay" { "lock_delay" } else { "ttl" };
         Fault::field(path(at, field), error)
@@ -157,10 +161,10 @@ pub(crate) fn terms(open: &v1::OpenSession, at: &str) -> Result<LeaseTerms, Faul
 }
 
 pub(crate) fn session_id(text: &str, at: &str) -> Result<SessionId, Fault> {
-    hexadecimal(text, path(at, "session_id"))
+    hexadecimal(text, || path(at, "session_id"))
 }
 
-fn hexadecimal(text: &str, field: String) -> Result<SessionId, Fault> {
+fn hexadecimal(text: &str, field: impl FnOnce() -> String) -> Result<SessionId, Fault> {
     /// How much of a wrong one is repeated, in characters: errors travel in headers, which have to be short.
     const REPEATED: usize = 64;
     text.parse().map_err(|_| {
@@ -169,7 +173,7 @@ fn hexadecimal(text: &str, field: String) -> Result<SessionId, Fault> {
             None => (text, ""),
         };
         let why = format!("{repeated:?}{more} is not a session's id, which has 32 hexadecimal digits");
-        Fault::field(field, why)
+        Fault::field(field(), why)
     })
 }
 
@@ -195,7 +199,7 @@ pub(crate) fn sessions_page(token: &str) -> Result<Option<&str>, Fault> {
     if token.is_empty() {
         return Ok(None);
     }
-    hexadecimal(token, "page_token".to_owned())?;
+    hexadecimal(token, || "page_token".to_owned())?;
     Ok(Some(token))
 }
 

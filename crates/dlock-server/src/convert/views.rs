@@ -27,8 +27,8 @@ fn client(client: ClientInfo) -> v1::ClientInfo {
 
 pub(crate) fn resource_ref(resource: &ResourceId) -> v1::Resource {
     v1::Resource {
-        namespace: resource.namespace.as_str().to_owned(),
-        name: resource.name.as_str().to_owned(),
+        namespace: resource.namespace().to_owned(),
+        name: resource.name().to_owned(),
     }
 }
 
