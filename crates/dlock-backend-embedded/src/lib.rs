@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use committer::Committer;
 use disk::Disk;
 use dlock_store::{
-    Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch, Write,
+    AtOnce, Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch, Write,
 };
 use futures::StreamExt;
 use map::{Map, View};
@@ -147,5 +147,12 @@ impl Store for EmbeddedStore {
 
     async fn health(&self) -> Vec<Condition> {
         self.state.broken().into_iter().collect()
+    }
+
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        match self.committer {
+            None => Some(&*self.state),
+            Some(_) => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::map::{Absence, Answer, Decided, Map, PAGE_MAX, View};
 use crate::watch::{Watchers, Watching};
-use dlock_store::{Condition, Page, Scope, StoreError, Verdict, Version, Write};
+use dlock_store::{AtOnce, Condition, Key, Page, Record, Scope, StoreError, Verdict, Version, Write};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::task::Waker;
@@ -31,12 +31,35 @@ impl Inner {
         }
     }
 
+    /// Judges a write, and makes it if nothing is against it.
+    fn commit(&mut self, write: Write, wakers: &mut Vec<Waker>) -> Answer {
+        if let Some(refusal) = self.map.refusal(&write) {
+            return refusal;
+        }
+        let version = Version(self.map.last().0 + 1);
+        self.apply(Decided { key: write.key, version, change: write.change }, wakers);
+        Ok(Verdict::Committed { version })
+    }
+
     fn apply(&mut self, decided: Decided, wakers: &mut Vec<Waker>) {
         let watched = self.watchers.care_for(&decided.key).then(|| decided.key.clone());
         self.map.apply(decided);
         if let Some(key) = watched {
             self.watchers.announce(&key, self.map.record(&key), wakers);
         }
+    }
+}
+
+impl AtOnce for State {
+    fn get(&self, key: &Key) -> Result<Record, StoreError> {
+        self.read(|map| map.record(key))
+    }
+
+    fn commit(&self, write: Write) -> Answer {
+        let mut wakers = Vec::new();
+        let answer = self.inner.write().commit(write, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        answer
     }
 }
 
@@ -56,15 +79,7 @@ impl State {
     pub(crate) fn commit(&self, writes: Vec<Write>) -> Vec<Answer> {
         let mut wakers = Vec::new();
         let mut inner = self.inner.write();
-        let commit = |write: Write| {
-            if let Some(refusal) = inner.map.refusal(&write) {
-                return refusal;
-            }
-            let version = Version(inner.map.last().0 + 1);
-            inner.apply(Decided { key: write.key, version, change: write.change }, &mut wakers);
-            Ok(Verdict::Committed { version })
-        };
-        let answers = writes.into_iter().map(commit).collect();
+        let answers = writes.into_iter().map(|write| inner.commit(write, &mut wakers)).collect();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
         answers

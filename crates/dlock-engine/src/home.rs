@@ -3,10 +3,10 @@
 use crate::config::EngineConfig;
 use crate::engine::ClaimState;
 use crate::error::{RequestError, SessionError};
-use crate::request::{Event, EventSink, RequestId};
+use crate::request::{Event, EventSink, Request, RequestId, ResourceOf};
 use dlock_core::coordinator::SessionGuard;
 use dlock_core::lease::{HomeLease, LeaseTerms};
-use dlock_core::resource::{Grant, Queued};
+use dlock_core::resource::{Grant, Queued, Refusal};
 use dlock_core::session::{EndReason, SessionRecord};
 use dlock_core::{Epoch, LockId, LockKey, Mode, ResourceId, SessionId, Timestamp};
 use foldhash::HashMap;
@@ -63,6 +63,18 @@ struct Inner {
     in_flight: usize,
 }
 
+impl Inner {
+    fn check_live(&self) -> Result<(), SessionError> {
+        match self.standing {
+            Standing::Live => Ok(()),
+            // Not "ended": until that is in the store, another attachment may be quicker, and the session live on.
+            Standing::Expiring => Err(SessionError::Moved),
+            Standing::Ended(reason) => Err(SessionError::Ended(reason)),
+            Standing::Moved => Err(SessionError::Moved),
+        }
+    }
+}
+
 /// One attachment of a session.
 pub(crate) struct Home {
     pub(crate) id: SessionId,
@@ -107,13 +119,7 @@ impl Home {
 
     /// Whether requests are served, and why not.
     pub(crate) fn check_live(&self) -> Result<(), SessionError> {
-        match self.inner.lock().standing {
-            Standing::Live => Ok(()),
-            // Not "ended": until that is in the store, another attachment may be quicker, and the session live on.
-            Standing::Expiring => Err(SessionError::Moved),
-            Standing::Ended(reason) => Err(SessionError::Ended(reason)),
-            Standing::Moved => Err(SessionError::Moved),
-        }
+        self.inner.lock().check_live()
     }
 
     /// Takes a heartbeat, if the session is still served.
@@ -219,52 +225,46 @@ impl Home {
         }
     }
 
-    /// Counts a request in, within the limit.
-    pub(crate) fn admit(&self, config: &EngineConfig) -> Result<(), RequestError> {
+    /// Counts a request in, within the limits, and notes the lock that it asks for: the same lock again is fine. Returns
+    /// the request's resource: as this server knows it, or as the request says.
+    pub(crate) fn take_in(
+        &self,
+        id: RequestId,
+        request: &Request,
+        config: &EngineConfig,
+    ) -> Result<ResourceId, RequestError> {
         let mut inner = self.inner.lock();
+        inner.check_live()?;
         if inner.in_flight >= config.requests_in_flight_max {
             return Err(RequestError::TooManyRequests { limit: config.requests_in_flight_max });
         }
+        let (has_room, lock) = (inner.locks.len() < config.locks_per_session_max, request.lock_id());
+        let resource = match (request.resource(), inner.locks.entry(lock)) {
+            (ResourceOf::New(resource), Entry::Occupied(known)) if known.get().resource != *resource => {
+                return Err(RequestError::LockIdInUse { resource: known.get().resource.to_string() });
+            }
+            (ResourceOf::New(_) | ResourceOf::Known(_), Entry::Occupied(mut known)) => {
+                known.get_mut().newest = Some(id);
+                known.get().resource.clone()
+            }
+            (ResourceOf::New(_), Entry::Vacant(_)) if !has_room => {
+                return Err(RequestError::TooManyLocks { limit: config.locks_per_session_max });
+            }
+            (ResourceOf::New(resource), Entry::Vacant(new)) => {
+                new.insert(LocalLock { newest: Some(id), ..LocalLock::new(resource.clone()) });
+                resource.clone()
+            }
+            (ResourceOf::Known(resource), Entry::Vacant(_)) => {
+                resource.cloned().ok_or(RequestError::from(Refusal::NotFound))?
+            }
+        };
         inner.in_flight += 1;
-        Ok(())
-    }
-
-    /// Notes a new lock, within the limit. The same lock again is fine.
-    pub(crate) fn enter(
-        &self,
-        lock: LockId,
-        resource: &ResourceId,
-        config: &EngineConfig,
-    ) -> Result<(), RequestError> {
-        let mut inner = self.inner.lock();
-        match inner.locks.get(&lock) {
-            Some(known) if known.resource == *resource => Ok(()),
-            Some(known) => Err(RequestError::LockIdInUse { resource: known.resource.to_string() }),
-            None if inner.locks.len() >= config.locks_per_session_max => {
-                Err(RequestError::TooManyLocks { limit: config.locks_per_session_max })
-            }
-            None => {
-                inner.locks.insert(lock, LocalLock::new(resource.clone()));
-                Ok(())
-            }
-        }
-    }
-
-    /// A request for a lock has come.
-    pub(crate) fn asked(&self, request: RequestId, lock: LockId) {
-        if let Some(lock) = self.inner.lock().locks.get_mut(&lock) {
-            lock.newest = Some(request);
-        }
+        Ok(resource)
     }
 
     /// Whether nothing was asked of the lock since this request, and it did not end.
     pub(crate) fn is_newest(&self, request: RequestId, lock: LockId) -> bool {
         self.inner.lock().locks.get(&lock).is_some_and(|lock| lock.newest == Some(request))
-    }
-
-    /// The resource of a lock that this server has heard of.
-    pub(crate) fn resource_of(&self, lock: LockId) -> Option<ResourceId> {
-        self.inner.lock().locks.get(&lock).map(|lock| lock.resource.clone())
     }
 
     /// The request is over: granted at once.

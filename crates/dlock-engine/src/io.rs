@@ -1,17 +1,17 @@
 //! Inputs to resources, and what they set in motion: reads and commits.
 //!
 //! [`Shared::feed`] takes inputs, lets the resources' coordinators decide, tells the sessions, and starts the reads
-//! and commits that follow; their results are inputs again. A store that answers at once (the one in memory) is
-//! followed to the end within the call, without a task or a wake-up; what has to wait goes to the driver's task.
+//! and commits that follow; their results are inputs again. A store that answers at once (the one in memory) is asked
+//! in place, within the resource's step; what has to wait goes to the driver's task.
 
 use crate::keys;
-use crate::shard::{Input, ShardInner};
+use crate::shard::{Input, Slot};
 use crate::shared::{Counters, Shared};
 use crate::ticket::Ticket;
-use dlock_core::ResourceId;
+use dlock_core::{ResourceId, SessionId};
 use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loaded, SessionGuard};
 use dlock_core::resource::Refusal;
-use dlock_store::{Change, Guard, Record, StoreError, Verdict, Version, Write};
+use dlock_store::{AtOnce, Change, Guard, Key, Record, StoreError, Verdict, Version, Write};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -32,6 +32,28 @@ pub(crate) struct Effects {
     commits: Vec<(ResourceId, Commit)>,
     /// Checks of sessions that may have ended unnoticed, and other work that ends in inputs.
     pub(crate) others: Vec<IoFuture>,
+    /// Room for those of a step.
+    actions: Vec<Action<Ticket>>,
+    /// Whether this server may commit, once that was asked.
+    may_act: Option<Result<(), String>>,
+    session_keys: SessionKeys,
+}
+
+/// The key of the session that was asked for last: many commits in a row are guarded by the same one.
+#[derive(Default)]
+struct SessionKeys(Option<(SessionId, Key)>);
+
+impl SessionKeys {
+    fn of(&mut self, session: SessionId) -> Key {
+        match &self.0 {
+            Some((known, key)) if *known == session => key.clone(),
+            _ => {
+                let key = keys::session(session);
+                self.0 = Some((session, key.clone()));
+                key
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -40,8 +62,9 @@ impl Shared {
         while !inputs.is_empty() {
             let mut effects = Effects::default();
             for (resource, input) in inputs.drain(..) {
+                let wanted = matches!(input, Input::Submit { .. } | Input::TryAgain { .. });
                 let mut shard = self.shards.of(&resource);
-                self.step(&mut shard, resource, input, &mut effects);
+                shard.step(&resource, wanted, |slot| self.step(slot, &resource, input, &mut effects));
             }
             inputs = self.carry_out(effects);
         }
@@ -49,18 +72,13 @@ impl Shared {
 
     fn step(
         self: &Arc<Self>,
-        shard: &mut ShardInner,
-        resource: ResourceId,
+        slot: &mut Slot,
+        resource: &ResourceId,
         input: Input,
         effects: &mut Effects,
     ) {
         let rules = self.rules();
-        let mut actions = Vec::new();
-        let wakes_slot = matches!(input, Input::Submit { .. } | Input::TryAgain { .. });
-        if !wakes_slot && !shard.slots.contains_key(&resource) {
-            return; // news of a resource that nobody here is interested in
-        }
-        let slot = shard.slot(&resource);
+        let mut actions = std::mem::take(&mut effects.actions);
         slot.used = self.timers.tick();
         let coordinator = &mut slot.coordinator;
         match input {
@@ -84,14 +102,48 @@ impl Shared {
                 coordinator.collect(&mut actions);
             }
         }
-        for action in actions {
-            match action {
-                Action::Load => effects.loads.push(resource.clone()),
-                Action::Commit(commit) => effects.commits.push((resource.clone(), commit)),
-                told => self.tell(&resource, shard, told, effects),
+        let mut answered = None;
+        loop {
+            for action in actions.drain(..) {
+                match (action, self.store.at_once()) {
+                    (Action::Load, Some(store)) => {
+                        let result = store.get(&keys::resource(resource));
+                        answered = Some(Input::Loaded(result.map(loaded).map_err(reason)));
+                    }
+                    (Action::Load, None) => effects.loads.push(resource.clone()),
+                    (Action::Commit(commit), Some(store)) => {
+                        let result = self.commit_at_once(store, resource, commit, effects);
+                        answered = Some(Input::Committed(result));
+                    }
+                    (Action::Commit(commit), None) => effects.commits.push((resource.clone(), commit)),
+                    (told, _) => self.tell(resource, coordinator.latest(), told, effects),
+                }
+            }
+            // A coordinator has one call of the store under way at most.
+            match answered.take() {
+                Some(Input::Loaded(result)) => coordinator.loaded(result, &rules, &mut actions),
+                Some(Input::Committed(result)) => coordinator.committed(result, &rules, &mut actions),
+                _ => break,
             }
         }
-        shard.tidy(&resource);
+        effects.actions = actions;
+    }
+
+    fn commit_at_once(
+        &self,
+        store: &dyn AtOnce,
+        resource: &ResourceId,
+        commit: Commit,
+        effects: &mut Effects,
+    ) -> CommitResult {
+        let may_act = effects.may_act.get_or_insert_with(|| self.check_may_act());
+        if let Err(reason) = may_act {
+            return CommitResult::NotApplied { reason: reason.clone() };
+        }
+        Counters::add(&self.counters.commits, 1);
+        let guards = commit.guards.clone();
+        let write = write(resource, commit, self.capabilities.guards, &mut effects.session_keys);
+        self.result(&guards, store.commit(write))
     }
 
     /// Starts reads and commits; returns the inputs of those that were done at once.
@@ -102,7 +154,7 @@ impl Shared {
             self.start(Box::pin(async move { vec![shared.load(resource).await] }), &mut inputs);
         }
         if !effects.commits.is_empty() {
-            match self.check_may_act() {
+            match effects.may_act.unwrap_or_else(|| self.check_may_act()) {
                 Ok(()) => {
                     let shared = Arc::clone(self);
                     let commits = effects.commits;
@@ -139,7 +191,7 @@ impl Shared {
     async fn load(&self, resource: ResourceId) -> (ResourceId, Input) {
         let key = keys::resource(&resource);
         let result = self.within(self.store.get(&key)).await.unwrap_or_else(|| Err(self.timed_out()));
-        (resource, Input::Loaded(result.map(loaded).map_err(|error| error.to_string())))
+        (resource, Input::Loaded(result.map(loaded).map_err(reason)))
     }
 
     async fn commit(&self, commits: Vec<(ResourceId, Commit)>) -> Vec<(ResourceId, Input)> {
@@ -175,26 +227,27 @@ impl Shared {
     }
 
     async fn write(&self, commits: Vec<(ResourceId, Commit)>) -> Vec<(ResourceId, Input)> {
-        let guarded = self.capabilities.guards;
-        let writes = commits.iter().map(|(resource, commit)| write(resource, commit, guarded)).collect();
+        let (mut session_keys, mut writes) = (SessionKeys::default(), Vec::with_capacity(commits.len()));
+        let mut guards = Vec::with_capacity(commits.len());
+        for (resource, commit) in commits {
+            guards.push((resource.clone(), commit.guards.clone()));
+            writes.push(write(&resource, commit, self.capabilities.guards, &mut session_keys));
+        }
         let answers = match self.within(self.store.commit(writes)).await {
             Some(answers) => answers,
             None => {
                 let reason = self.timed_out().to_string();
-                vec![Err(StoreError::Ambiguous { reason }); commits.len()]
+                vec![Err(StoreError::Ambiguous { reason }); guards.len()]
             }
         };
-        debug_assert_eq!(answers.len(), commits.len(), "a store answers each write");
-        let results = commits.into_iter().zip(answers);
+        debug_assert_eq!(answers.len(), guards.len(), "a store answers each write");
+        let results = guards.into_iter().zip(answers);
         results
-            .map(|((resource, commit), answer)| {
-                let result = self.result(&commit, answer);
-                (resource, Input::Committed(result))
-            })
+            .map(|((resource, guards), answer)| (resource, Input::Committed(self.result(&guards, answer))))
             .collect()
     }
 
-    fn result(&self, commit: &Commit, answer: Result<Verdict, StoreError>) -> CommitResult {
+    fn result(&self, guards: &[SessionGuard], answer: Result<Verdict, StoreError>) -> CommitResult {
         match answer {
             Ok(Verdict::Committed { version }) => CommitResult::Committed { version: version.0 },
             Ok(Verdict::Conflict { current }) => {
@@ -202,7 +255,7 @@ impl Shared {
                 CommitResult::Conflict { current: current.map(loaded) }
             }
             Ok(Verdict::GuardFailed { key }) => {
-                let guard = commit.guards.iter().find(|guard| keys::session(guard.session) == key);
+                let guard = guards.iter().find(|guard| keys::session(guard.session) == key);
                 match guard {
                     Some(guard) => CommitResult::SessionRefused(*guard),
                     None => {
@@ -263,15 +316,21 @@ pub(crate) fn news(record: Option<Record>) -> Input {
     Input::Changed(record.map(loaded))
 }
 
-fn write(resource: &ResourceId, commit: &Commit, guarded: bool) -> Write {
-    let guard =
-        |guard: &SessionGuard| Guard { key: keys::session(guard.session), version: Version(guard.version) };
+fn reason(error: StoreError) -> String {
+    error.to_string()
+}
+
+fn write(resource: &ResourceId, commit: Commit, guarded: bool, session_keys: &mut SessionKeys) -> Write {
+    let guard = |guard: &SessionGuard| Guard {
+        key: session_keys.of(guard.session),
+        version: Version(guard.version),
+    };
     Write {
         key: keys::resource(resource),
         expected: Version(commit.expected),
-        change: match &commit.change {
-            coordinator::Change::Put(bytes) => Change::Put(bytes.clone()),
-            coordinator::Change::Delete { floor } => Change::Delete { floor: *floor },
+        change: match commit.change {
+            coordinator::Change::Put(bytes) => Change::Put(bytes),
+            coordinator::Change::Delete { floor } => Change::Delete { floor },
         },
         guards: if guarded { commit.guards.iter().map(guard).collect() } else { Default::default() },
     }

@@ -91,6 +91,24 @@ impl Request {
             | Request::Query { lock } => lock.lock,
         }
     }
+
+    pub(crate) fn resource(&self) -> ResourceOf<'_> {
+        match self {
+            Request::Acquire { resource, .. } => ResourceOf::New(resource),
+            Request::Convert { lock, .. }
+            | Request::Release { lock, .. }
+            | Request::Cancel { lock, .. }
+            | Request::Query { lock } => ResourceOf::Known(lock.resource.as_ref()),
+        }
+    }
+}
+
+/// What a request says of its resource.
+pub(crate) enum ResourceOf<'a> {
+    /// A new lock on this one.
+    New(&'a ResourceId),
+    /// It is that of a lock that is known, or else this one.
+    Known(Option<&'a ResourceId>),
 }
 
 /// A number that the session gives a request, and finds in its answers. The engine only hands it back.

@@ -7,7 +7,7 @@ use dlock_core::resource::Command;
 use foldhash::{HashMap, HashSet};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
+use std::collections::hash_map::Entry;
 
 /// One resource in memory.
 pub(crate) struct Slot {
@@ -47,48 +47,44 @@ pub(crate) struct ShardInner {
 }
 
 /// All shards.
-pub(crate) struct Shards {
-    shards: Box<[Mutex<ShardInner>]>,
-    hasher: foldhash::fast::FixedState,
-}
+pub(crate) struct Shards(Box<[Mutex<ShardInner>]>);
 
 impl Shards {
     pub(crate) fn new(count: usize) -> Shards {
-        let shards = (0..count.max(1)).map(|_| Mutex::default()).collect();
-        Shards { shards, hasher: foldhash::fast::FixedState::with_seed(0x0064_6c6f_636b) }
+        Shards((0..count.max(1)).map(|_| Mutex::default()).collect())
     }
 
     /// The shard of a resource, locked.
     pub(crate) fn of(&self, resource: &ResourceId) -> MutexGuard<'_, ShardInner> {
-        let index = self.hasher.hash_one(resource) as usize % self.shards.len();
-        self.shards[index].lock()
+        // The table of slots goes by a hash of this one, so that those of one shard are spread over it.
+        let index = resource.hash_code() % self.0.len() as u64;
+        self.0[index as usize].lock()
     }
 
     /// Each shard in turn.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mutex<ShardInner>> {
-        self.shards.iter()
+        self.0.iter()
     }
 
     /// How many resources are in memory.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().slots.len()).sum()
+        self.0.iter().map(|shard| shard.lock().slots.len()).sum()
     }
 }
 
 impl ShardInner {
-    /// The resource's slot, new if it has none.
-    pub(crate) fn slot(&mut self, resource: &ResourceId) -> &mut Slot {
-        // Not `entry`: it would clone the name for every command.
-        if !self.slots.contains_key(resource) {
-            let slot = Slot { coordinator: Coordinator::new(), used: 0, listed: false };
-            self.slots.insert(resource.clone(), slot);
-        }
-        self.slots.get_mut(resource).expect("it was just inserted")
-    }
-
-    /// After a step: drops what is empty, lists what nobody uses, and notes whether it needs rechecks.
-    pub(crate) fn tidy(&mut self, resource: &ResourceId) {
-        let Some(slot) = self.slots.get_mut(resource) else { return };
+    /// Takes a step of a resource, and then drops what is empty, lists what nobody uses, and notes whether it needs
+    /// rechecks. A resource that is not in memory is put there if it is `wanted`, else nothing is done.
+    pub(crate) fn step(&mut self, resource: &ResourceId, wanted: bool, step: impl FnOnce(&mut Slot)) {
+        let mut entry = match self.slots.entry(resource.clone()) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(_) if !wanted => return,
+            Entry::Vacant(new) => {
+                new.insert_entry(Slot { coordinator: Coordinator::new(), used: 0, listed: false })
+            }
+        };
+        let slot = entry.get_mut();
+        step(slot);
         if slot.coordinator.needs_rechecks() {
             if !self.contended.contains(resource) {
                 self.contended.insert(resource.clone());
@@ -100,7 +96,7 @@ impl ShardInner {
             return;
         }
         if slot.coordinator.latest().is_none() {
-            self.slots.remove(resource); // its entry in `unused`, if any, is skipped when it comes up
+            entry.remove(); // its entry in `unused`, if any, is skipped when it comes up
         } else if !slot.listed {
             slot.listed = true;
             self.unused.push_back((resource.clone(), slot.used));

@@ -131,8 +131,7 @@ impl Shared {
                 if let Some(known) = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet()) {
                     if known.is_collectable() {
                         inputs.push((resource, Input::Collect));
-                    } else if old && !self.capabilities.exclusive && !self.has_local(known) {
-                        // Held from elsewhere: it can be read again when somebody here asks.
+                    } else if old && self.may_forget(known) {
                         slot.coordinator = Coordinator::new();
                         shard.slots.remove(&resource);
                     }
@@ -140,6 +139,17 @@ impl Shared {
             }
         }
         self.feed(inputs);
+    }
+
+    /// Whether a resource in use need not be kept in memory: it can be read again when somebody here asks. Others may change
+    /// it meanwhile where the store is shared, and those who hold or wait here have to be told of that.
+    fn may_forget(&self, resource: &Resource) -> bool {
+        let told = if self.capabilities.exclusive {
+            !resource.queued_modes().is_empty()
+        } else {
+            self.has_local(resource)
+        };
+        !told
     }
 
     fn has_local(&self, resource: &Resource) -> bool {

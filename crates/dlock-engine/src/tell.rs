@@ -4,7 +4,7 @@ use crate::error::{RequestError, SessionError};
 use crate::home::{Home, Waiting};
 use crate::io::Effects;
 use crate::request::Event;
-use crate::shard::{Input, ShardInner};
+use crate::shard::Input;
 use crate::shared::{Counters, Shared};
 use crate::ticket::{Kind, RequestTicket, Ticket};
 use dlock_core::ResourceId;
@@ -13,15 +13,14 @@ use dlock_core::resource::{Command, Grant, Outcome, Queued, Refusal, Resource};
 use std::sync::Arc;
 
 impl Shared {
-    /// Carries out an action that concerns sessions. The shard is that of the resource.
+    /// Carries out an action that concerns sessions. `latest` is how the resource stands.
     pub(crate) fn tell(
         self: &Arc<Self>,
         resource: &ResourceId,
-        shard: &mut ShardInner,
+        latest: Option<&Resource>,
         action: Action<Ticket>,
         effects: &mut Effects,
     ) {
-        let latest = shard.slots.get(resource).and_then(|slot| slot.coordinator.latest());
         match action {
             Action::Load | Action::Commit(_) => debug_assert!(false, "the store's actions are not told"),
             Action::Answer { ticket, outcome } => self.answer(resource, latest, ticket, outcome, effects),

@@ -164,4 +164,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is wrong at the moment; empty when nothing is.
     async fn health(&self) -> Vec<Condition>;
+
+    /// The same records, for callers that need not wait: only a store that keeps them in this process's memory has
+    /// this.
+    fn at_once(&self) -> Option<&dyn AtOnce> {
+        None
+    }
+}
+
+/// A store that answers at once: what [`Store::get`] and [`Store::commit`] do, without a future.
+pub trait AtOnce: Send + Sync {
+    /// Reads one record, linearizably.
+    fn get(&self, key: &Key) -> Result<Record, StoreError>;
+
+    /// Tries a write.
+    fn commit(&self, write: Write) -> Result<Verdict, StoreError>;
 }

@@ -309,6 +309,25 @@ async fn a_reentrant_acquire_shares_the_lock_until_the_last_release() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_that_is_held_for_long_needs_no_memory_and_is_found_again() {
+    let engine = engine().await;
+    let (holder, other) = (Client::open(&engine).await, Client::open(&engine).await);
+    let _alive = (holder.keep_alive(), other.keep_alive());
+    let held = holder.lock(1, "a", Mode::Exclusive).await.unwrap();
+    holder.lock(2, "b", Mode::Exclusive).await.unwrap();
+    let waiting = other.start(2, "b", Mode::Exclusive);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(engine.statistics().resources, 1, "somebody waits for b");
+    assert_eq!(other.try_lock(1, "a", Mode::ConcurrentRead).await, Err(Refusal::WouldBlock.into()));
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    holder.release(1).await.unwrap();
+    holder.release(2).await.unwrap();
+    let next = other.lock(3, "a", Mode::Exclusive).await.unwrap();
+    assert!(next.token > held.token);
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_resource_in_use_does_not_keep_others_from_being_collected() {
     let store = Arc::new(EmbeddedStore::in_memory());
     let config = EngineConfig {
