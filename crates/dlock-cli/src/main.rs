@@ -11,6 +11,10 @@ use clap::Parser;
 use exit::Exit;
 use std::process::ExitCode;
 
+/// As the server's: its load generator shares the machine with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -10,5 +10,7 @@ mod serve;
 mod service;
 pub mod store;
 mod unreadable;
+mod workers;
 
 pub use serve::{FRAME_BYTES_MAX, drain, routes, serve, serve_listener};
+pub use workers::{WorkerError, serve_on_threads};
