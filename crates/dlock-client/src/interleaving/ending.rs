@@ -4,7 +4,7 @@ use super::planted::Bug;
 use super::sync::oneshot;
 use super::world::World;
 use super::{a_while, acquire, explore, finds, nothing_is_left};
-use crate::{Error, LossReason};
+use crate::{Error, LossReason, Mode, ReleaseError};
 use shuttle::{future::block_on, thread};
 use std::sync::Arc;
 
@@ -42,6 +42,32 @@ fn acquires_end_and_guards_are_lost_when_their_client_is_closed() {
 #[test]
 fn a_close_that_is_forgotten_is_found() {
     finds(Bug::CloseIsForgotten, a_client_is_closed_while_it_acquires);
+}
+
+/// A client is closed while its guards are converted, released and dropped.
+fn a_client_is_closed_while_its_guards_are_used(world: &Arc<World>) {
+    let client = world.client();
+    let [mut converted, released, dropped] = ["a", "b", "c"].map(|name| acquire(&client, name));
+    let using = [
+        thread::spawn(move || match block_on(async { converted.convert(Mode::ProtectedRead).await }) {
+            Ok(()) | Err(Error::LockLost { reason: LossReason::Closed }) => {}
+            Err(error) => panic!("{error}"),
+        }),
+        thread::spawn(move || match block_on(released.release()) {
+            Ok(()) | Err(ReleaseError::Lost(LossReason::Closed)) => {}
+            Err(error) => panic!("{error}"),
+        }),
+        thread::spawn(move || drop(dropped)),
+    ];
+    a_while();
+    block_on(client.close()).expect("a close");
+    assert!(world.server(|server| server.closed));
+    using.into_iter().for_each(|thread| thread.join().expect("it ends"));
+}
+
+#[test]
+fn a_close_has_all_locks_released_whatever_their_guards_do() {
+    explore(a_client_is_closed_while_its_guards_are_used);
 }
 
 /// The client's handles, a guard and an acquire go, in any order.
