@@ -1,5 +1,5 @@
 //! The SDK's threads, interleaved in many ways: callers, guards and the driver as they are, on [shuttle]'s threads; what
-//! guards share with the driver, under all orders that a machine's memory allows, on [loom]'s (`cell`).
+//! guards share with the driver, under all orders that a machine's memory allows, on [loom]'s (`memory`).
 //!
 //! Replaced are the types of `crate::sync` (`sync`), which let another thread go on before each operation; the links
 //! (`link`), which lead to a service in the same process (`server`); and the clock (`world`). An exploration runs a
@@ -7,11 +7,11 @@
 //! seldom and so finds orders that chance does not. The schedules are the same each time;
 //! `DLOCK_TEST_INTERLEAVINGS=100000` explores so many with each scheduler, and `SHUTTLE_RANDOM_SEED` others.
 
-mod cell;
 mod converting;
 mod ending;
 mod giving_back;
 pub(crate) mod link;
+mod memory;
 mod planted;
 mod server;
 pub(crate) mod sync;

@@ -2,7 +2,7 @@
 //! of an exploration they are the types that they wrap.
 //!
 //! All threads of an exploration share one of the system's, so that what is between two points is atomic. Nothing here
-//! weakens an order of memory as a machine may: that is loom's part (`interleaving::cell`).
+//! weakens an order of memory as a machine may: that is loom's part (`interleaving::memory`).
 
 use super::world::World;
 use crate::driver::thread::Executor;
