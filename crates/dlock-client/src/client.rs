@@ -3,16 +3,16 @@
 use crate::driver::command::{Command, SessionHandle};
 use crate::driver::transport::Transport;
 use crate::session::machine::Settings;
+use crate::sync::{Mutex, oneshot};
 use crate::wire::ClientIdentity;
 use crate::{AdminClient, ClientBuilder, Error, Health, Lock, QueryClient, SessionEvent, driver};
 use dlock_core::SessionId;
 use dlock_runtime::Environment;
 use futures::{Stream, StreamExt};
-use parking_lot::Mutex;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;

@@ -2,13 +2,13 @@
 
 use crate::driver::command::{Command, Granted};
 use crate::session::locks::ConvertAsk;
+use crate::sync::oneshot;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{Mode, ValueBlock};
 use futures::future::BoxFuture;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// A conversion of a held lock; made by [`Guard::convert`], done by awaiting it.
 #[must_use = "nothing is converted until this is awaited"]
@@ -56,9 +56,10 @@ impl<'guard> Convert<'guard> {
         let limit = Limit::new(wait, guard.session.cell.clock(), guard.request_timeout);
         let (reply, answer) = oneshot::channel();
         let ask = ConvertAsk { mode, wait: limit.until(), value };
+        guard.cell.ask_conversion(guard.lock, mode);
         // A session that is over has marked the guard as lost.
         let _ = guard.session.commands.send(Command::Convert { lock: guard.lock, ask, reply });
-        let mut request = Request { guard, mode, open: true };
+        let mut request = Request { guard, open: true };
         let Granted { grant, .. } = limit.within(request.answered(answer)).await?;
         request.guard.holds = grant.holds;
         if grant.value.is_some() {
@@ -71,7 +72,6 @@ impl<'guard> Convert<'guard> {
 /// A conversion that is given up when it is dropped, unless it is known what came of it.
 struct Request<'guard> {
     guard: &'guard mut Guard,
-    mode: Mode,
     open: bool,
 }
 
@@ -97,9 +97,10 @@ impl Request<'_> {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.guard.cell.give_up_conversion(self.guard.lock, self.mode);
             // A session that is over has nothing to cancel.
             let _ = self.guard.session.commands.send(Command::CancelConversion { lock: self.guard.lock });
+        } else {
+            self.guard.cell.conversion_answered(self.guard.lock);
         }
     }
 }

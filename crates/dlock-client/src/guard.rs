@@ -3,6 +3,7 @@
 use crate::driver::cell::LockCell;
 use crate::driver::command::{Command, Granted, SessionHandle};
 use crate::driver::transport::within;
+use crate::sync::oneshot;
 use crate::{Convert, LossReason, ReleaseError};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, SessionId, Timestamp, Token, ValueBlock, ValueRead};
@@ -11,7 +12,6 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +55,8 @@ impl Guard {
         &self.resource
     }
 
-    /// The mode held for sure. While it is not known what came of a conversion that was given up, that is what its
-    /// mode and the one before have in common.
+    /// The mode held for sure. While it is not known what came of a conversion (one that was given up, or one of another
+    /// guard that shares the lock), that is what its mode and the one before have in common.
     pub fn mode(&self) -> Mode {
         self.cell.held().0
     }

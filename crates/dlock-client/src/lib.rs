@@ -79,9 +79,12 @@ mod endpoint;
 mod error;
 mod event;
 mod guard;
+#[cfg(test)]
+mod interleaving;
 mod lock;
 mod query;
 mod session;
+mod sync;
 mod view;
 mod wait;
 mod wire;

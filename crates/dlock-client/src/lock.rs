@@ -3,13 +3,14 @@
 use crate::client::Inner;
 use crate::driver::command::{Command, SessionHandle};
 use crate::session::locks::AcquireAsk;
+use crate::sync::oneshot;
 use crate::wait::{Limit, Wait};
 use crate::{Error, Guard};
 use dlock_core::{LockId, Mode, ResourceId};
 use futures::future::OptionFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// How many sessions may end under a request before it gives up.
 const SESSIONS_TRIED_MAX: usize = 3;

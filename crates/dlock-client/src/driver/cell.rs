@@ -2,16 +2,17 @@
 //!
 //! The rule that the two sides keep together: *once a guard has been seen invalid it never is valid again*, even when
 //! the lease is extended after its deadline. The driver marks the locks as lost first and moves the deadline then; a
-//! guard reads the deadline first and looks for the mark then. So whoever reads the new deadline sees the mark, too.
+//! guard reads the deadline first and looks for the mark then. So whoever reads the new deadline sees the mark, too. And
+//! a guard that finds the deadline passed marks its lock itself: the driver, which looked at the clock a moment earlier,
+//! may be about to move that deadline.
 
+use super::sync::{AtomicU64, CancellationToken, Mutex, OnceLock};
 use crate::LossReason;
 use dlock_core::{LockId, Mode, SessionId, Timestamp, Token};
 use dlock_runtime::Clock;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// What all guards of a session share with its driver.
 pub(crate) struct SessionCell {
@@ -80,23 +81,24 @@ struct HeldCell {
 struct HeldMode {
     mode: Mode,
     token: Token,
-    given_up: Vec<GivenUp>,
+    asked: Vec<Asked>,
 }
 
-/// Conversions that their callers have given up without knowing what came of them.
-struct GivenUp {
+/// Conversions that were asked for, and of which it is not known yet what came: they are under way, or were given up.
+struct Asked {
     /// The lock as which they were asked for.
     lock: LockId,
     /// What all of their modes cover.
     to: Mode,
-    /// How many of them the driver has not been told of yet: what it hears of the service may be older.
-    untold: u32,
+    /// How many of them are under way, or were given up without the driver's having been told yet: what it hears of the
+    /// service may be older.
+    open: u32,
 }
 
 impl LockCell {
     /// A lock that was just granted.
     pub(crate) fn new(mode: Mode, token: Token) -> LockCell {
-        let mode = Mutex::new(HeldMode { mode, token, given_up: Vec::new() });
+        let mode = Mutex::new(HeldMode { mode, token, asked: Vec::new() });
         let held = HeldCell { mode, blocking: OnceLock::new() };
         LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: Arc::new(held) }
     }
@@ -106,7 +108,7 @@ impl LockCell {
         LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: self.held.clone() }
     }
 
-    /// The driver: the lock is lost. The first reason stays.
+    /// The lock is lost. The first reason stays.
     pub(crate) fn lose(&self, reason: LossReason) {
         if self.loss.set(reason).is_ok() {
             self.lost.cancel();
@@ -122,25 +124,30 @@ impl LockCell {
         &self.lost
     }
 
-    /// The guard: a conversion to this mode may have been done, or may be yet. Until the driver knows, only what it
-    /// has in common with the mode held is sure.
-    pub(crate) fn give_up_conversion(&self, lock: LockId, to: Mode) {
+    /// The guard: a conversion to this mode is about to be asked for. Until it is known what came of it, only what the
+    /// mode has in common with the one held is sure, also for the guards that share the lock.
+    pub(crate) fn ask_conversion(&self, lock: LockId, to: Mode) {
         let mut held = self.held.mode.lock();
-        match held.given_up.iter_mut().find(|given_up| given_up.lock == lock) {
-            Some(given_up) => {
-                given_up.to = given_up.to.meet(to);
-                given_up.untold += 1;
+        match held.asked.iter_mut().find(|asked| asked.lock == lock) {
+            Some(asked) => {
+                asked.to = asked.to.meet(to);
+                asked.open += 1;
             }
-            None => held.given_up.push(GivenUp { lock, to, untold: 1 }),
+            None => held.asked.push(Asked { lock, to, open: 1 }),
         }
+    }
+
+    /// The guard: the service has answered the last conversion that was asked for, and so those before it.
+    pub(crate) fn conversion_answered(&self, lock: LockId) {
+        self.conversion_given_up(lock, true);
     }
 
     /// The driver: it was told that a conversion was given up. `settled` if nothing of it is under way: the mode is the
     /// one that the service last said.
     pub(crate) fn conversion_given_up(&self, lock: LockId, settled: bool) {
         let mut held = self.held.mode.lock();
-        if let Some(given_up) = held.given_up.iter_mut().find(|given_up| given_up.lock == lock) {
-            given_up.untold = given_up.untold.saturating_sub(1);
+        if let Some(asked) = held.asked.iter_mut().find(|asked| asked.lock == lock) {
+            asked.open = asked.open.saturating_sub(1);
         }
         if settled {
             held.settle(lock);
@@ -165,7 +172,7 @@ impl LockCell {
     /// The mode held for sure, and its token.
     pub(crate) fn held(&self) -> (Mode, Token) {
         let held = self.held.mode.lock();
-        let sure = held.given_up.iter().fold(held.mode, |sure, given_up| sure.meet(given_up.to));
+        let sure = held.asked.iter().fold(held.mode, |sure, asked| sure.meet(asked.to));
         (sure, held.token)
     }
 
@@ -185,95 +192,17 @@ impl LockCell {
         // In this order; see the module's documentation. The clock is read after the deadline, so that time spent
         // between the two counts against us.
         let deadline = session.deadline();
-        session.clock().now() < deadline && self.loss().is_none()
+        if session.clock().now() >= deadline {
+            self.lose(LossReason::Jeopardy);
+            return false;
+        }
+        self.loss().is_none()
     }
 }
 
 impl HeldMode {
-    /// It is known what came of the conversions of this lock that the driver was told of.
+    /// It is known what came of the conversions of this lock but those that are open.
     fn settle(&mut self, lock: LockId) {
-        self.given_up.retain(|given_up| given_up.lock != lock || given_up.untold > 0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use dlock_runtime::SimulatedClock;
-    use futures::{FutureExt, StreamExt};
-    use std::time::Duration;
-    use tokio_stream::wrappers::WatchStream;
-
-    fn session() -> SessionCell {
-        SessionCell::new(Arc::new(SimulatedClock::new(1.0)))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lock_is_valid_until_the_deadline_and_not_at_it() {
-        let (session, lock) = (session(), LockCell::new(Mode::Exclusive, Token::ZERO));
-        assert!(!lock.is_valid(&session), "nothing is sure before the session is opened");
-        session.set_deadline(session.clock().now() + Duration::from_secs(5));
-        tokio::time::advance(Duration::from_millis(4999)).await;
-        assert!(lock.is_valid(&session));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!lock.is_valid(&session));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lock_that_was_lost_stays_lost_for_its_first_reason_when_the_deadline_moves_on() {
-        let (session, lock) = (session(), LockCell::new(Mode::Exclusive, Token::ZERO));
-        lock.lose(LossReason::Jeopardy);
-        session.set_deadline(session.clock().now() + Duration::from_secs(5));
-        lock.lose(LossReason::Expired);
-        assert!(!lock.is_valid(&session) && lock.lost().is_cancelled());
-        assert_eq!(lock.loss(), Some(LossReason::Jeopardy));
-    }
-
-    #[tokio::test]
-    async fn what_others_want_is_told_late_comers_too_and_forgotten_with_the_mode_that_kept_it_from_them() {
-        let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
-        lock.set_blocking(Mode::ProtectedRead);
-        let mut wanted = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
-        assert_eq!(wanted.next().await, Some(Mode::ProtectedRead));
-        lock.set_held(LockId(1), Mode::ProtectedRead, Token::ZERO);
-        let mut later = WatchStream::new(lock.blocking()).filter_map(std::future::ready);
-        assert_eq!(later.next().now_or_never(), None);
-        lock.set_blocking(Mode::Exclusive);
-        assert_eq!(wanted.next().await, Some(Mode::Exclusive));
-        drop(lock);
-        assert_eq!(wanted.next().await, None);
-    }
-
-    #[test]
-    fn of_a_conversion_that_was_given_up_only_what_is_sure_in_any_case_counts() {
-        let (cell, lock) = (LockCell::new(Mode::ProtectedRead, Token::ZERO), LockId(1));
-        cell.give_up_conversion(lock, Mode::ConcurrentWrite);
-        assert_eq!(cell.held().0, Mode::ConcurrentRead);
-        cell.conversion_given_up(lock, false);
-        assert_eq!(cell.held().0, Mode::ConcurrentRead, "its cancellation is on its way");
-        cell.give_up_conversion(lock, Mode::Null);
-        cell.set_held(lock, Mode::ConcurrentWrite, Token::ZERO);
-        assert_eq!(cell.held().0, Mode::Null, "this was not about the second one");
-        cell.conversion_given_up(lock, true);
-        assert_eq!(cell.held().0, Mode::ConcurrentWrite);
-    }
-
-    #[test]
-    fn what_settles_one_guards_conversion_does_not_settle_anothers() {
-        let one = LockCell::new(Mode::Exclusive, Token::ZERO);
-        let other = one.sharing();
-        one.give_up_conversion(LockId(1), Mode::ProtectedRead);
-        other.give_up_conversion(LockId(2), Mode::ConcurrentRead);
-        one.conversion_given_up(LockId(1), false);
-        other.conversion_given_up(LockId(2), true);
-        assert_eq!((one.held().0, other.held().0), (Mode::ProtectedRead, Mode::ProtectedRead));
-        one.set_held(LockId(1), Mode::Exclusive, Token::ZERO);
-        assert_eq!(other.held().0, Mode::Exclusive);
-    }
-
-    #[test]
-    fn lock_ids_are_never_used_again() {
-        let session = SessionCell::new(Arc::new(dlock_runtime::BootClock));
-        assert_eq!([session.next_lock(), session.next_lock()], [LockId(1), LockId(2)]);
+        self.asked.retain(|asked| asked.lock != lock || asked.open > 0);
     }
 }

@@ -3,11 +3,12 @@
 use crate::driver::cell::{LockCell, SessionCell};
 use crate::session::locks::{AcquireAsk, ConvertAsk};
 use crate::session::message::Grant;
+use crate::sync::{mpsc, oneshot};
 use crate::{Error, ReleaseError};
 use dlock_core::LockId;
 use dlock_core::resource::ValueUpdate;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 /// Where a grant, or why there is none, is told.
 pub(crate) type GrantReply = oneshot::Sender<Result<Granted, Error>>;

@@ -15,7 +15,7 @@ pub(crate) mod cell;
 pub(crate) mod command;
 #[cfg(test)]
 mod fake;
-mod link;
+pub(crate) mod link;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;
@@ -25,10 +25,15 @@ mod waiters;
 
 use crate::driver::cell::SessionCell;
 use crate::driver::command::{Command, SessionHandle};
-use crate::driver::link::{Link, LinkEvent};
+#[cfg(not(test))]
+use crate::driver::link::Link;
+use crate::driver::link::LinkEvent;
 use crate::driver::transport::Transport;
 use crate::driver::waiters::Waiters;
+#[cfg(test)]
+use crate::interleaving::link::Link;
 use crate::session::machine::{Effect, End, LinkId, Machine, Settings};
+use crate::sync::{self, mpsc, oneshot};
 use crate::wire::{self, ClientIdentity};
 use crate::{Error, SessionEvent};
 use dlock_core::Timestamp;
@@ -37,7 +42,7 @@ use futures::future::BoxFuture;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::broadcast;
 
 /// How many commands one turn takes in.
 const COMMANDS_PER_TURN: usize = 1024;
@@ -67,7 +72,7 @@ pub(crate) fn start(
         closers: Vec::new(),
         timer: None,
     };
-    transport.executor.spawn(driver.run());
+    sync::spawn(&transport.executor, driver.run());
     SessionHandle { commands: sender, cell }
 }
 

@@ -1,5 +1,7 @@
 //! Clients against a server that keeps no locks, in one runtime, under paused time.
 
+mod cell;
+
 use super::fake::{Fake, TTL};
 use crate::{Error, LossReason, Mode, SessionEvent};
 use dlock_proto::v1::client_message::Body as Said;

@@ -136,6 +136,14 @@ struct Lock {
     operation: Option<Operation>,
 }
 
+impl Lock {
+    /// Whether it is being let go: nothing else may be asked of it.
+    fn is_leaving(&self) -> bool {
+        let goal = self.operation.as_ref().map(|operation| &operation.goal);
+        matches!(goal, Some(Goal::Release(_) | Goal::Withdraw))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Held {
     token: Token,
@@ -179,7 +187,7 @@ impl Locks {
     pub(crate) fn withdraw(&mut self, lock: LockId) {
         let Some(state) = self.locks.get(&lock) else { return };
         match &state.operation {
-            Some(Operation { goal: Goal::Release(_) | Goal::Withdraw, .. }) => {}
+            _ if state.is_leaving() => {}
             _ if state.held.is_some() => self.set_goal(lock, Goal::Release(ValueUpdate::Keep)),
             Some(Operation { goal: Goal::Acquire(_), request: None, resent: false, .. }) => {
                 self.locks.remove(&lock);
@@ -191,7 +199,9 @@ impl Locks {
 
     /// Asks for another mode of a held lock; false if there is no such lock.
     pub(crate) fn convert(&mut self, lock: LockId, ask: ConvertAsk) -> bool {
-        let Some(state) = self.locks.get_mut(&lock).filter(|state| state.held.is_some()) else {
+        let Some(state) =
+            self.locks.get_mut(&lock).filter(|state| state.held.is_some() && !state.is_leaving())
+        else {
             return false;
         };
         match &mut state.operation {
@@ -225,10 +235,11 @@ impl Locks {
 
     /// Lets a held lock go; false if there is no such lock.
     pub(crate) fn release(&mut self, lock: LockId, value: ValueUpdate) -> bool {
-        if self.locks.get(&lock).is_none_or(|state| state.held.is_none()) {
-            return false;
+        let Some(state) = self.locks.get(&lock).filter(|state| state.held.is_some()) else { return false };
+        // A session that is about to be closed has let it go already.
+        if !state.is_leaving() {
+            self.set_goal(lock, Goal::Release(value));
         }
-        self.set_goal(lock, Goal::Release(value));
         true
     }
 
