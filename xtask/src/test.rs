@@ -51,6 +51,13 @@ pub(crate) fn chaos(sh: &Shell, backend: &str, minutes: f64, seed: u64) -> Resul
     run_suite(sh, "chaos", backend, &chaos).context("a promise was not kept, or service did not resume")
 }
 
+/// Stops holders past their leases, with programs that were built for release.
+pub(crate) fn fencing(sh: &Shell, backend: &str, pauses: usize) -> Result<()> {
+    let pauses = pauses.to_string();
+    run_suite(sh, "fencing", backend, &["--backend", backend, "--pauses", &pauses])
+        .context("a late write got through, or the corruption without a check did not appear")
+}
+
 /// Measures recoveries, with programs that were built for release.
 pub(crate) fn recovery(sh: &Shell, backend: &str, rounds: usize) -> Result<()> {
     let rounds = rounds.to_string();
