@@ -1,0 +1,13 @@
+//! Tokens checked by a real PostgreSQL, with the SQL that `docs/fencing.md` shows.
+
+mod database;
+mod races;
+mod refusals;
+mod transactions;
+
+#[test]
+fn the_documentation_shows_what_is_tested() {
+    let shown = include_str!("../../../../docs/fencing.md");
+    assert!(shown.contains(include_str!("../../../../docs/fencing/postgresql.sql")));
+    assert!(shown.contains(include_str!("../../../../docs/fencing/postgresql-column.sql")));
+}
