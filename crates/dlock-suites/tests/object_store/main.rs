@@ -1,5 +1,5 @@
 //! Tokens checked by an object store's conditional writes, as `docs/fencing.md` shows it.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)] // in what the tests share, too
 
 #[path = "../../../../docs/fencing/object_store.rs"]
 #[allow(missing_docs, unreachable_pub)] // users copy it

@@ -1,4 +1,5 @@
 //! Tokens checked by a real PostgreSQL, with the SQL that `docs/fencing.md` shows.
+#![allow(clippy::unwrap_used)] // in what the tests share, too
 
 mod database;
 mod races;
