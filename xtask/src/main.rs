@@ -50,6 +50,15 @@ enum Chore {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Stop holders past their leases, and show what becomes of a resource that checks tokens, and of one that doesn't.
+    Fencing {
+        /// The store, and how it is set up.
+        #[arg(long, default_value = "embedded")]
+        backend: String,
+        /// How often a holder is stopped in each run.
+        #[arg(long, default_value_t = 10)]
+        pauses: usize,
+    },
     /// Simulate the whole service, one run for each seed, and show what breaks a rule.
     Simulate {
         /// What to pass on, such as `--seeds N --from S --jobs J`, `--bug NAME` or `--trace`; `--help` tells more.
@@ -101,6 +110,7 @@ fn main() -> Result<()> {
         Chore::Fix => verify::fix(&sh),
         Chore::Conformance { write } => test::conformance(&sh, write),
         Chore::Chaos { backend, minutes, seed } => test::chaos(&sh, &backend, minutes, seed),
+        Chore::Fencing { backend, pauses } => test::fencing(&sh, &backend, pauses),
         Chore::Simulate { arguments } => test::simulate(&sh, &arguments),
         Chore::Soak { backend, minutes, arguments } => test::soak(&sh, &backend, minutes, &arguments),
         Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),

@@ -1,8 +1,9 @@
-//! The stores' programs that the tests start: found, or got.
+//! The servers that the tests start, of stores and of what locks protect: found, or got.
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use std::path::Path;
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
 /// A backend with suites of its own.
@@ -15,10 +16,15 @@ pub(crate) enum Backend {
 }
 
 /// A program, and the Debian package that has it.
-struct Program {
+#[derive(Clone, Copy)]
+pub(crate) struct Program {
     name: &'static str,
     package: &'static str,
 }
+
+/// What the tests of the protected resource need.
+pub(crate) const RESOURCES: &[Program] =
+    &[Program { name: "postgres", package: "postgresql" }, Program { name: "initdb", package: "postgresql" }];
 
 impl Backend {
     pub(crate) fn package(self) -> &'static str {
@@ -40,7 +46,7 @@ impl Backend {
         }
     }
 
-    fn programs(self) -> &'static [Program] {
+    pub(crate) fn programs(self) -> &'static [Program] {
         match self {
             Backend::Embedded => &[],
             Backend::Etcd => &[Program { name: "etcd", package: "etcd-server" }],
@@ -59,10 +65,15 @@ pub(crate) enum Source {
     Containers,
 }
 
-/// Sees to it that the backends' programs can be started.
-pub(crate) fn provide(sh: &Shell, backends: &[Backend]) -> Result<Source> {
+/// The programs of these backends.
+pub(crate) fn programs(backends: &[Backend]) -> Vec<Program> {
+    backends.iter().flat_map(|backend| backend.programs()).copied().collect()
+}
+
+/// Sees to it that these programs can be started.
+pub(crate) fn provide(sh: &Shell, programs: &[Program]) -> Result<Source> {
     add_system_directories(sh);
-    let missing = missing(sh, backends);
+    let missing = missing(sh, programs);
     if missing.is_empty() {
         return Ok(Source::Path);
     }
@@ -71,7 +82,8 @@ pub(crate) fn provide(sh: &Shell, backends: &[Backend]) -> Result<Source> {
         eprintln!("not on the PATH, and so started in containers: {names}");
         return Ok(Source::Containers);
     }
-    let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
     let by_hand = format!(
         "the tests need {names}: install them, or start Docker, or pick other backends (--backend embedded)"
     );
@@ -80,7 +92,8 @@ pub(crate) fn provide(sh: &Shell, backends: &[Backend]) -> Result<Source> {
     }
     eprintln!("not on the PATH, and Docker does not answer: installing {}", packages.join(", "));
     install(sh, &packages).context(by_hand.clone())?;
-    if !self::missing(sh, backends).is_empty() {
+    add_system_directories(sh);
+    if !self::missing(sh, programs).is_empty() {
         bail!(by_hand);
     }
     Ok(Source::Path)
@@ -97,22 +110,31 @@ pub(crate) fn clean_up(sh: &Shell, source: Source) -> Result<()> {
     Ok(())
 }
 
-/// Debian has servers where only an administrator's `PATH` goes.
+/// Debian has servers where only an administrator's `PATH` goes, and PostgreSQL's where none does.
 fn add_system_directories(sh: &Shell) {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/local/sbin", "/usr/sbin"].map(std::path::PathBuf::from);
-    let all = std::env::split_paths(&path).chain(more);
+    let more = ["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from);
+    let all = std::env::split_paths(&path).chain(more).chain(postgresql_directories());
     if let Ok(joined) = std::env::join_paths(all) {
         sh.set_var("PATH", joined);
     }
 }
 
-fn missing(sh: &Shell, backends: &[Backend]) -> Vec<&'static Program> {
+/// The newest release first.
+fn postgresql_directories() -> Vec<PathBuf> {
+    let releases = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let mut releases: Vec<PathBuf> = releases.map(|release| release.path()).collect();
+    releases.sort_by_key(|path| Reverse(number(path)));
+    releases.into_iter().map(|release| release.join("bin")).collect()
+}
+
+fn missing(sh: &Shell, programs: &[Program]) -> Vec<Program> {
     let path = sh.var_os("PATH").unwrap_or_default();
     let found = |program: &Program| {
         std::env::split_paths(&path).any(|directory| directory.join(program.name).is_file())
     };
-    backends.iter().flat_map(|backend| backend.programs()).filter(|program| !found(program)).collect()
+    programs.iter().filter(|program| !found(program)).copied().collect()
 }
 
 /// Installs packages of Debian.

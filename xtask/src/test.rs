@@ -12,8 +12,12 @@ const THREADS_MIN: usize = 6;
 /// Gets the stores, builds the programs that the end-to-end tests start, and runs every test of the workspace, or only
 /// the suites of some backends.
 pub(crate) fn run(sh: &Shell, backends: &[Backend], arguments: &[String]) -> Result<()> {
-    let wanted = if backends.is_empty() { Backend::value_variants() } else { backends };
-    let source = stores::provide(sh, wanted)?;
+    let programs = if backends.is_empty() {
+        [&stores::programs(Backend::value_variants()), stores::RESOURCES].concat()
+    } else {
+        stores::programs(backends)
+    };
+    let source = stores::provide(sh, &programs)?;
     let features = features(source);
     let _threads = test_threads(sh);
     let tested = if backends.is_empty() {
@@ -35,7 +39,7 @@ pub(crate) fn run(sh: &Shell, backends: &[Backend], arguments: &[String]) -> Res
 
 /// Runs both levels of the conformance suite over all backends, and prints the table.
 pub(crate) fn conformance(sh: &Shell, write: bool) -> Result<()> {
-    let source = stores::provide(sh, Backend::value_variants())?;
+    let source = stores::provide(sh, &stores::programs(Backend::value_variants()))?;
     build_programs(sh)?;
     let features = features(source);
     let write = write.then_some("--write");
@@ -49,6 +53,13 @@ pub(crate) fn chaos(sh: &Shell, backend: &str, minutes: f64, seed: u64) -> Resul
     let (minutes, seed) = (minutes.to_string(), seed.to_string());
     let chaos = ["--backend", backend, "--minutes", &minutes, "--seed", &seed];
     run_suite(sh, "chaos", backend, &chaos).context("a promise was not kept, or service did not resume")
+}
+
+/// Stops holders past their leases, with programs that were built for release.
+pub(crate) fn fencing(sh: &Shell, backend: &str, pauses: usize) -> Result<()> {
+    let pauses = pauses.to_string();
+    run_suite(sh, "fencing", backend, &["--backend", backend, "--pauses", &pauses])
+        .context("a late write got through, or the corruption without a check did not appear")
 }
 
 /// Measures recoveries, with programs that were built for release.
@@ -70,7 +81,7 @@ pub(crate) fn soak(sh: &Shell, backend: &str, minutes: f64, arguments: &[String]
 fn run_suite(sh: &Shell, program: &str, backend: &str, arguments: &[&str]) -> Result<()> {
     let store = backend.split('-').next().unwrap_or_default();
     let store = Backend::from_str(store, false).map_err(anyhow::Error::msg).context("--backend")?;
-    let source = stores::provide(sh, &[store])?;
+    let source = stores::provide(sh, store.programs())?;
     let features = features(source);
     cmd!(sh, "cargo build --locked --release --bins --package dlock-server --package dlock-cli").run()?;
     let ran = cmd!(

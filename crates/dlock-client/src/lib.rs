@@ -48,7 +48,8 @@
 //!
 //! What no lease can prevent is a process that is paused between the check and the action. Only a resource that
 //! compares [fencing tokens](Token) stops it: hand [`Guard::token`] to whatever can compare it, and refuse what comes
-//! with a smaller one than before.
+//! with a smaller one than before. [`Fence`] is that comparison; `docs/fencing.md` has it for PostgreSQL and for object
+//! stores.
 //!
 //! # What is cancel-safe
 //!
@@ -96,8 +97,8 @@ pub use connector::{BoxIo, Connector, Io};
 pub use convert::Convert;
 pub use dlock_core::resource::ValueUpdate;
 pub use dlock_core::{
-    Epoch, LockId, MemberId, Mode, Namespace, ResourceId, ResourceName, SessionId, Timestamp, Token,
-    ValueBlock, ValueRead,
+    Epoch, Fence, LockId, MemberId, Mode, Namespace, ResourceId, ResourceName, SessionId, StaleToken,
+    Timestamp, Token, ValueBlock, ValueRead,
 };
 pub use dlock_runtime::Environment;
 pub use endpoint::Endpoint;

@@ -52,6 +52,7 @@
 //! - [`mode`]: the modes, their table and their lattice.
 //! - [`resource`]: one resource's holders and queue; a command in, its outcome out.
 //! - [`session`]: a session's record and its transitions.
+//! - [`fence`]: what a protected resource keeps of the tokens that it has seen.
 //! - [`lease`]: who may count on what until when.
 //! - [`coordinator`]: one resource's commands on their way to a compare-and-swap store, with group commit,
 //!   conflicts and commits whose outcome is unknown.
@@ -62,6 +63,7 @@
 #![forbid(unsafe_code)]
 
 pub mod coordinator;
+pub mod fence;
 pub mod id;
 pub mod lease;
 pub mod mode;
@@ -73,6 +75,7 @@ pub mod time;
 pub mod token;
 pub mod value;
 
+pub use fence::{Fence, StaleToken};
 pub use id::{Epoch, LockId, LockKey, MemberId, SessionId};
 pub use mode::{Mode, ModeSet};
 pub use name::{NameError, Namespace, ResourceId, ResourceName};

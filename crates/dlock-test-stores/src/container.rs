@@ -5,15 +5,36 @@ use std::path::Path;
 use std::sync::OnceLock;
 use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::runtime::Runtime;
 
 /// Which image has which program.
-const IMAGES: [(&str, &str, &str); 3] = [
-    ("etcd", "quay.io/coreos/etcd", "v3.6.6"),
-    ("redis-server", "docker.io/library/redis", "8.2"),
-    ("nats-server", "docker.io/library/nats", "2.12"),
+const IMAGES: [Image; 4] = [
+    Image::new("etcd", "quay.io/coreos/etcd", "v3.6.6"),
+    Image::new("redis-server", "docker.io/library/redis", "8.2"),
+    Image::new("nats-server", "docker.io/library/nats", "2.12"),
+    Image {
+        // Makes the data directory, and becomes a user that PostgreSQL accepts.
+        script: Some("docker-entrypoint.sh"),
+        environment: &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
+        ..Image::new("postgres", "docker.io/library/postgres", "17")
+    },
 ];
+
+struct Image {
+    program: &'static str,
+    name: &'static str,
+    tag: &'static str,
+    /// What starts the program.
+    script: Option<&'static str>,
+    environment: &'static [(&'static str, &'static str)],
+}
+
+impl Image {
+    const fn new(program: &'static str, name: &'static str, tag: &'static str) -> Image {
+        Image { program, name, tag, script: None, environment: &[] }
+    }
+}
 
 /// By this label `cargo xtask test` finds what a killed test left behind.
 const LABEL: &str = "dlock-test";
@@ -25,23 +46,27 @@ pub(crate) struct Container(Option<ContainerAsync<GenericImage>>);
 impl Container {
     /// Starts a program of a known image.
     pub(crate) fn start(program: &str, arguments: &[OsString], log: &Path) -> Container {
-        let (_, image, tag) =
-            *IMAGES.iter().find(|(known, ..)| *known == program).expect("an image that has the program");
-        let arguments: Vec<String> =
-            arguments.iter().map(|argument| argument.to_str().expect("UTF-8").to_owned()).collect();
+        let image =
+            IMAGES.iter().find(|image| image.program == program).expect("an image that has the program");
+        let mut command = vec![program.to_owned()];
+        command.extend(arguments.iter().map(|argument| argument.to_str().expect("UTF-8").to_owned()));
+        let entrypoint = image.script.map_or_else(|| command.remove(0), str::to_owned);
         let directory = log.parent().expect("a directory for the log").to_str().expect("UTF-8").to_owned();
         let user = format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let request = GenericImage::new(image, tag)
-            .with_entrypoint(program)
-            .with_cmd(arguments)
+        let request = GenericImage::new(image.name, image.tag)
+            .with_entrypoint(&entrypoint)
+            .with_cmd(command)
             .with_network("host")
             .with_user(user)
             .with_label(LABEL, std::process::id().to_string())
             .with_mount(Mount::bind_mount(directory.clone(), directory));
+        let set =
+            |request: ContainerRequest<_>, (name, value): &(&str, &str)| request.with_env_var(*name, *value);
+        let request = image.environment.iter().fold(request, set);
         let started = wait(async move { request.start().await });
-        Container(Some(
-            started.unwrap_or_else(|error| panic!("{program} in {image}:{tag} does not start: {error}")),
-        ))
+        Container(Some(started.unwrap_or_else(|error| {
+            panic!("{program} in {}:{} does not start: {error}", image.name, image.tag)
+        })))
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -82,6 +82,15 @@ impl Process {
         }
     }
 
+    /// SIGINT, and waits for the end. A container is killed.
+    pub fn interrupt(&mut self) {
+        match &mut self.0 {
+            Kind::Program(program) => program.interrupt(),
+            #[cfg(feature = "containers")]
+            Kind::Container(container) => container.kill(),
+        }
+    }
+
     /// It stands still until [`Process::resume`].
     pub fn pause(&self) {
         match &self.0 {

@@ -3,6 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -50,6 +51,8 @@ impl Program {
             .env("DLOCK_TEST_LOG", log)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // When the caller's process group loses its last tie to a shell, the kernel continues all that is stopped in it.
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let mut line = String::new();
@@ -72,6 +75,11 @@ impl Program {
     /// SIGTERM, and waits for the end.
     pub(crate) fn terminate(&mut self) {
         self.end_with(Signal::TERM);
+    }
+
+    /// SIGINT, and waits for the end.
+    pub(crate) fn interrupt(&mut self) {
+        self.end_with(Signal::INT);
     }
 
     /// SIGSTOP: it stands still, every thread of it, until [`Program::resume`].

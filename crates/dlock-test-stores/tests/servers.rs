@@ -54,3 +54,12 @@ fn a_server_may_end_by_itself() {
     let output = redis.process().output();
     assert!(output.contains("Redis is now ready to exit"), "{output}");
 }
+
+/// Else the kernel continues it when the test's shell ends: `setpgid(2)`, of groups that become orphaned.
+#[test]
+fn a_paused_server_is_continued_by_nobody_else() {
+    let mut redis = RedisServer::start();
+    let Some(pid) = redis.process().id() else { return }; // a container
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
+    assert_ne!(rustix::process::getpgid(pid).unwrap(), rustix::process::getpgrp());
+}

@@ -24,9 +24,10 @@ pub(crate) async fn run(global: &Global, arguments: Ls) -> Result<u8, Exit> {
     while let Some(event) = events.try_next().await? {
         let shown = match event {
             ResourceEvent::Changed(info) => Shown::Changed { resource: Box::new(info.into()) },
-            ResourceEvent::Removed(resource) => {
-                Shown::Removed { namespace: resource.namespace().to_owned(), name: resource.name().to_owned() }
-            }
+            ResourceEvent::Removed(resource) => Shown::Removed {
+                namespace: resource.namespace().to_owned(),
+                name: resource.name().to_owned(),
+            },
             ResourceEvent::SnapshotDone => Shown::SnapshotDone,
             ResourceEvent::Resync => Shown::Resynchronising,
             _ => continue, // newer than this program

@@ -26,10 +26,7 @@ fn client(client: ClientInfo) -> v1::ClientInfo {
 }
 
 pub(crate) fn resource_ref(resource: &ResourceId) -> v1::Resource {
-    v1::Resource {
-        namespace: resource.namespace().to_owned(),
-        name: resource.name().to_owned(),
-    }
+    v1::Resource { namespace: resource.namespace().to_owned(), name: resource.name().to_owned() }
 }
 
 pub(crate) fn resource_info(view: ResourceView) -> v1::ResourceInfo {
