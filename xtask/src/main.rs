@@ -3,6 +3,7 @@
 
 mod codegen;
 mod fuzz;
+mod miri;
 mod purity;
 mod stores;
 mod test;
@@ -72,6 +73,12 @@ enum Chore {
         #[arg(last = true, requires = "target")]
         arguments: Vec<String>,
     },
+    /// Run the core's tests in Miri, which finds undefined behaviour; needs nightly Rust.
+    Miri {
+        /// Passed on to the test programs.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Load a whole lock service for long, and look whether anything grows.
     Soak {
         /// The store, and how it is set up.
@@ -121,6 +128,7 @@ fn main() -> Result<()> {
         Chore::Fuzz { target, seconds, keep, arguments } => {
             fuzz::run(&sh, target.as_deref(), seconds, keep, &arguments)
         }
+        Chore::Miri { arguments } => miri::run(&sh, &arguments),
         Chore::Soak { backend, minutes, arguments } => test::soak(&sh, &backend, minutes, &arguments),
         Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
