@@ -2,6 +2,8 @@
 #![allow(clippy::print_stderr)] // chores talk to their developer
 
 mod codegen;
+mod fuzz;
+mod miri;
 mod purity;
 mod stores;
 mod test;
@@ -65,6 +67,27 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzz what takes bytes from the network, the store and files: `docs/reliability.md` names the targets.
+    Fuzz {
+        /// Only this one.
+        #[arg(long)]
+        target: Option<String>,
+        /// How long each is fuzzed.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Add inputs to fuzz/corpus that reach what those in it do not.
+        #[arg(long)]
+        keep: bool,
+        /// What to pass on to libFuzzer instead of the corpora, such as an input that it found.
+        #[arg(last = true, requires = "target")]
+        arguments: Vec<String>,
+    },
+    /// Run the core's tests in Miri, which finds undefined behaviour; needs nightly Rust.
+    Miri {
+        /// Passed on to the test programs.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Load a whole lock service for long, and look whether anything grows.
     Soak {
         /// The store, and how it is set up.
@@ -112,6 +135,10 @@ fn main() -> Result<()> {
         Chore::Chaos { backend, minutes, seed } => test::chaos(&sh, &backend, minutes, seed),
         Chore::Fencing { backend, pauses } => test::fencing(&sh, &backend, pauses),
         Chore::Simulate { arguments } => test::simulate(&sh, &arguments),
+        Chore::Fuzz { target, seconds, keep, arguments } => {
+            fuzz::run(&sh, target.as_deref(), seconds, keep, &arguments)
+        }
+        Chore::Miri { arguments } => miri::run(&sh, &arguments),
         Chore::Soak { backend, minutes, arguments } => test::soak(&sh, &backend, minutes, &arguments),
         Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),

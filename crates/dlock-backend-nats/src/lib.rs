@@ -27,6 +27,9 @@ mod copy;
 mod envelope;
 mod error;
 mod follow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod refusals;
 mod senders;

@@ -4,7 +4,7 @@
 //! with one filter. Letters, digits, `/`, `_` and `-` stand for themselves; any other byte is `=` and two hex digits, and
 //! an empty token is a single `=`.
 
-use dlock_store::{KEY_BYTES_MAX, Key};
+use dlock_store::Key;
 
 /// The subjects of one bucket.
 #[derive(Clone, Debug)]
@@ -64,14 +64,14 @@ impl Subjects {
         if rest == MARKER {
             return Some(Meaning::Marker);
         }
-        match rest.split_once('.') {
-            Some((BARRIERS, _)) => Some(Meaning::Barrier),
-            Some((folder, rest)) => {
-                let key = [read_token(folder)?, b"/".to_vec(), read_token(rest)?].concat();
-                read_key(key).map(Meaning::Record)
-            }
-            None => read_key(read_token(rest)?).map(Meaning::Record),
-        }
+        let key = match rest.split_once('.') {
+            Some((BARRIERS, _)) => return Some(Meaning::Barrier),
+            Some((folder, rest)) => [read_token(folder)?, b"/".to_vec(), read_token(rest)?].concat(),
+            None => read_token(rest)?,
+        };
+        let key = Key::new(&String::from_utf8(key).ok()?).ok()?;
+        // One key, one subject: another way to write it is somebody else's, and no news of the record.
+        (self.record(&key) == subject).then_some(Meaning::Record(key))
     }
 }
 
@@ -106,11 +106,6 @@ fn read_token(token: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn read_key(bytes: Vec<u8>) -> Option<Key> {
-    debug_assert!(bytes.len() <= KEY_BYTES_MAX, "it was a key once");
-    Key::new(&String::from_utf8(bytes).ok()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +138,17 @@ mod tests {
         assert_eq!(subjects.meaning(&subjects.barrier(7)), Some(Meaning::Barrier));
         assert_eq!(subjects.meaning(&subjects.marker()), Some(Meaning::Marker));
         assert_eq!(subjects.meaning("$KV.other.a"), None);
+    }
+
+    #[test]
+    fn a_key_has_one_subject_and_what_is_none_of_ours_has_no_key() {
+        let subjects = Subjects::new("b");
+        assert_eq!(subjects.record(&Key::new("r/a b").unwrap()), "$KV.b.r.a=20b");
+        let long = "x".repeat(dlock_store::KEY_BYTES_MAX + 1);
+        for foreign in
+            ["r.a=+20b", "r.a=62", "r.a=2fb", "r/a", "r/a.b", "r.", "", "r.a b", "r.=F", "r.=FF", &long]
+        {
+            assert_eq!(subjects.meaning(&format!("$KV.b.{foreign}")), None, "{foreign}");
+        }
     }
 }

@@ -47,6 +47,9 @@ mod connector;
 mod error;
 mod fault;
 mod flight;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod info;
 mod lane;

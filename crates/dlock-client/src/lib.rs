@@ -79,6 +79,9 @@ mod driver;
 mod endpoint;
 mod error;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 #[cfg(test)]
 mod interleaving;

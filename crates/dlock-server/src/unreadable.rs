@@ -8,12 +8,17 @@ use tonic::{Code, Status};
 
 /// What prost's errors begin with; then come the fields, the innermost first, then the cause.
 const UNDECODABLE: &str = "failed to decode Protobuf message: ";
+/// What tonic says of a call whose client has sent no message and will send none.
+const MISSING: &str = "Missing request message.";
 /// The field named for a message that is wrong as a whole.
 const WHOLE: &str = "request";
 
 /// What is wrong with the message, if this status says that it could not be taken in.
 pub(crate) fn explain(status: &Status) -> Option<Fault> {
     match status.code() {
+        Code::Internal if status.message() == MISSING => {
+            Some(Fault::field(WHOLE, "is missing: send one message, an empty one if there is nothing to say"))
+        }
         Code::Internal => status.message().strip_prefix(UNDECODABLE).map(undecodable),
         Code::OutOfRange => {
             let limit = format!("is longer than {FRAME_BYTES_MAX} bytes: send it in parts");
@@ -74,6 +79,12 @@ mod tests {
         let mut bytes = frame.encode_to_vec();
         bytes.truncate(bytes.len() - 1);
         assert_eq!(field_of(SessionRequest::decode(bytes.as_slice()).unwrap_err()).0, "messages");
+    }
+
+    #[test]
+    fn a_message_that_never_came_is_missing() {
+        let failure = explain(&Status::internal(MISSING)).unwrap().into_failure();
+        assert_eq!(failure.violations[0].field, "request");
     }
 
     #[test]

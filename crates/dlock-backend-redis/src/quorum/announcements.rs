@@ -271,6 +271,12 @@ impl AsyncPushSender for Receiver {
     }
 }
 
+/// See [`crate::fuzzing::read`].
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(message: &[u8]) {
+    drop(accepted(message.to_vec()));
+}
+
 /// What a node has accepted.
 struct Accepted {
     key: Key,

@@ -88,4 +88,16 @@ mod script;
 mod steward;
 mod store;
 
+/// See [`crate::fuzzing::read`].
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(data: &[u8]) {
+    use register::{Floors, Row, State};
+    let bytes = bytes::Bytes::copy_from_slice(data);
+    if let Some(state) = State::from_bytes(bytes.clone()) {
+        assert_eq!(State::from_bytes(state.to_bytes()), Some(state));
+    }
+    drop((Row::from_bytes(bytes), Floors::from_bytes(data)));
+    announcements::read_any(data);
+}
+
 pub use store::QuorumStore;

@@ -7,6 +7,7 @@ use crate::session::message::{
     Secret, Terms,
 };
 use crate::{Error, LossReason};
+use dlock_core::lease::LeaseTerms;
 use dlock_core::resource::ValueUpdate;
 use dlock_core::session::CLIENT_TEXT_BYTES_MAX;
 use dlock_core::{Epoch, LockId, ResourceId};
@@ -195,12 +196,15 @@ fn decode_terms(terms: Option<v1::SessionTerms>) -> Result<Terms, Error> {
         let field = field.ok_or_else(|| Error::protocol("the session's times are missing"))?;
         duration(&field).map_err(|error| Error::protocol(error.to_string()))
     };
+    // One of no time to live would keep the session's timer busy for ever.
+    let lease = LeaseTerms::new(time(terms.ttl)?, time(terms.lock_delay)?)
+        .map_err(|error| Error::protocol(format!("the session's terms: {error}")))?;
     let stated = terms.limits.unwrap_or_default();
     let or = |stated: u32, unstated: usize| if stated == 0 { unstated } else { stated as usize };
     Ok(Terms {
         epoch: Epoch(terms.epoch),
-        ttl: time(terms.ttl)?,
-        lock_delay: time(terms.lock_delay)?,
+        ttl: lease.ttl(),
+        lock_delay: lease.lock_delay(),
         limits: Limits {
             requests_in_flight_max: or(stated.requests_in_flight_max, LIMITS_UNSTATED.requests_in_flight_max),
             frame_bytes_max: or(stated.frame_bytes_max, LIMITS_UNSTATED.frame_bytes_max),
@@ -290,6 +294,15 @@ mod tests {
             Heard::Granted(v1::LockGranted { mode: 9, ..Default::default() }),
             Heard::Granted(v1::LockGranted { mode: 1, token: u64::MAX, ..Default::default() }),
             Heard::Resumed(v1::SessionResumed::default()),
+            // With no time to live.
+            Heard::Resumed(v1::SessionResumed {
+                terms: Some(v1::SessionTerms {
+                    ttl: Some(Default::default()),
+                    lock_delay: Some(Default::default()),
+                    ..Default::default()
+                }),
+                results: Vec::new(),
+            }),
         ] {
             assert!(matches!(decode(frame(Some(body))), Err(Error::Protocol { .. })));
         }

@@ -220,12 +220,12 @@ fn commands_of_more_sessions_than_a_commit_can_guard_go_in_several() {
     server.take_load();
     server.loaded(store.read());
     let mut commit = server.take_commit();
-    let sessions = 2 * GUARDS_MAX as u128 + 10;
+    let sessions = 3 * GUARDS_MAX as u128;
     for session in 2..=sessions {
         server.submit("waits", acquire(key(session, 1)), guard(session));
         server.submit("waits", acquire(key(session, 2)), guard(session));
     }
-    for guards in [1, GUARDS_MAX, GUARDS_MAX, 9] {
+    for guards in [1, GUARDS_MAX, GUARDS_MAX, GUARDS_MAX - 1] {
         assert_eq!(commit.guards.len(), guards);
         let result = store.commit(&commit);
         server.committed(result);

@@ -285,7 +285,7 @@ fn assert_blocking(resource: &Resource) {
 }
 
 prop_state_machine! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 1000 }, ..ProptestConfig::default() })]
 
     #[test]
     fn the_state_machine_keeps_the_rules(sequential 1..60 => Machine);

@@ -123,6 +123,11 @@ impl Config {
         Config::parse(flags.over(file))
     }
 
+    /// The configuration of a file's text: JSON if it begins like it, else TOML.
+    pub fn from_text(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Raw::parse(text, raw::looks_like_json(text), "the configuration")?)
+    }
+
     fn parse(raw: Raw) -> Result<Config, ConfigError> {
         let store = raw.store()?;
         let addr = parse_address("addr", raw.addr.as_deref().unwrap_or(DEFAULT_ADDRESS))?;

@@ -42,6 +42,10 @@ pub(super) struct Embedded {
     pub(super) data_dir: Option<PathBuf>,
 }
 
+pub(super) fn looks_like_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
 impl Raw {
     /// Reads a file: JSON if it is named so or begins like it, else TOML.
     pub(super) fn read(path: &Path) -> Result<Raw, ConfigError> {
@@ -51,7 +55,7 @@ impl Raw {
         let json = match named {
             Some("json") => true,
             Some("toml") => false,
-            _ => text.trim_start().starts_with('{'),
+            _ => looks_like_json(&text),
         };
         Raw::parse(&text, json, &shown(path))
     }
