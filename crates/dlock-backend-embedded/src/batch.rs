@@ -1,7 +1,6 @@
 //! Deciding many writes before any of them is made.
 
 use crate::map::{Absence, Answer, Decided, Map, View, bucket};
-use bytes::Bytes;
 use dlock_store::{Change, Key, Verdict, Version, Write};
 use foldhash::{HashMap, HashMapExt};
 use std::collections::BTreeMap;
@@ -53,11 +52,11 @@ impl<'a> Batch<'a> {
 }
 
 impl View for Batch<'_> {
-    fn present(&self, key: &Key) -> Option<(Version, &Bytes)> {
+    fn present(&self, key: &Key) -> Option<(Version, &[u8])> {
         let Some(index) = self.latest.get(key) else { return self.map.present(key) };
         let decided = &self.decisions.writes[*index];
         match &decided.change {
-            Change::Put(value) => Some((decided.version, value)),
+            Change::Put(value) => Some((decided.version, value.as_ref())),
             Change::Delete { .. } => None,
         }
     }

@@ -1,8 +1,8 @@
 //! The store in memory and on disk: the contract's suite, and what survives what.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
-mod durability;
 mod full_disk;
+mod power;
 mod reopening;
 
 mod in_memory {

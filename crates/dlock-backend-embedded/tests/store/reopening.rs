@@ -71,10 +71,12 @@ fn what_cannot_be_opened_says_why() {
     std::fs::write(&file, "text").unwrap();
     assert!(matches!(EmbeddedStore::open(&file), Err(OpenError::NotADirectory { .. })));
     assert!(matches!(EmbeddedStore::open(&file.join("below")), Err(OpenError::NotADirectory { .. })));
-    let garbage = directory.path().join("garbage");
-    std::fs::create_dir(&garbage).unwrap();
-    std::fs::write(garbage.join("dlock.redb"), "this is no database".repeat(1000)).unwrap();
-    assert!(EmbeddedStore::open(&garbage).is_err());
+    let former = directory.path().join("former");
+    std::fs::create_dir(&former).unwrap();
+    std::fs::write(former.join("dlock.redb"), "the first releases' database").unwrap();
+    let error = EmbeddedStore::open(&former).err().unwrap();
+    assert!(matches!(error, OpenError::Former { .. }), "{error:?}");
+    assert!(error.to_string().contains("dlock.redb") && error.to_string().contains("empty"), "{error}");
 }
 
 #[test]
