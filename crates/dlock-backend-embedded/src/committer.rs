@@ -146,8 +146,9 @@ impl Worker {
     fn run(mut self) {
         while let Some(first) = self.next() {
             let calls = self.gather(first);
-            self.commit(calls);
-            self.keep_short();
+            if self.commit(calls) {
+                self.keep_short();
+            }
         }
     }
 
@@ -210,7 +211,8 @@ impl Worker {
         calls
     }
 
-    fn commit(&mut self, calls: Vec<Call>) {
+    /// Decides, writes and answers; whether anything was written.
+    fn commit(&mut self, calls: Vec<Call>) -> bool {
         let mut calls = calls.into_iter();
         let decided = self.state.read(|map| {
             let mut batch = Batch::new(map);
@@ -230,24 +232,29 @@ impl Worker {
                 for call in calls {
                     answer(call.reply, vec![Err(broken.clone()); call.writes.len()]);
                 }
-                return;
+                return false;
             }
         };
+        if decisions.writes.is_empty() {
+            replies.into_iter().for_each(|reply| answer(reply.to, reply.answers));
+            return false;
+        }
         match self.write(decisions) {
-            Ok(()) => replies.into_iter().for_each(|reply| answer(reply.to, reply.answers)),
+            Ok(()) => {
+                replies.into_iter().for_each(|reply| answer(reply.to, reply.answers));
+                true
+            }
             Err(error) => {
                 for reply in replies {
                     answer(reply.to, vec![Err(error.clone()); reply.answers.len()]);
                 }
+                false
             }
         }
     }
 
     /// Writes to disk, then makes visible.
     fn write(&mut self, decisions: Decisions) -> Result<(), StoreError> {
-        if decisions.writes.is_empty() {
-            return Ok(());
-        }
         let begun = Instant::now();
         match self.log.append(&decisions) {
             Ok(()) => {

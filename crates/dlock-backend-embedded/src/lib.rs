@@ -92,8 +92,13 @@ impl EmbeddedStore {
     ///
     /// Blocks while the snapshot and the log are verified and read.
     pub fn open(directory: &Path) -> Result<EmbeddedStore, OpenError> {
+        EmbeddedStore::open_with(directory, Upkeep::default())
+    }
+
+    /// The store in a data directory, with other bounds than those by default.
+    pub fn open_with(directory: &Path, upkeep: Upkeep) -> Result<EmbeddedStore, OpenError> {
         let disk = DataDirectory::open(directory)?;
-        EmbeddedStore::open_on(Arc::new(disk), directory, Upkeep::default())
+        EmbeddedStore::open_on(Arc::new(disk), directory, upkeep)
     }
 
     /// The store on a disk of one's own, which is called by this name: for tests that cut the power.

@@ -153,11 +153,14 @@ struct State {
     full: u32,
     /// How many more syncs of files succeed before one fails.
     failing_sync: Option<u32>,
+    /// How many calls have changed something.
+    calls: u64,
 }
 
 impl State {
     /// Whether the power is there before and after this call; else it may have been carried out, or in part.
     fn burn(&mut self) -> io::Result<()> {
+        self.calls += u64::from(!self.is_cut());
         match &mut self.fuse {
             Some(0) => Err(cut()),
             Some(left) => {
@@ -219,6 +222,11 @@ impl SimulatedDisk {
     /// Whether the power is cut.
     pub fn is_cut(&self) -> bool {
         self.0.lock().is_cut()
+    }
+
+    /// How many calls have changed something.
+    pub fn calls(&self) -> u64 {
+        self.0.lock().calls
     }
 
     /// Has no room the next times that some is asked for.

@@ -56,6 +56,12 @@ fn nothing_acknowledged_is_lost_and_nothing_is_there_in_part() {
 }
 
 #[test]
+fn a_seed_does_the_same_each_time() {
+    let runs = [(); 2].map(|()| (0..40).map(|seed| cut(std::iter::once(seed), 1).unwrap()).collect::<Vec<_>>());
+    assert_eq!(runs[0], runs[1]);
+}
+
+#[test]
 fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
         let found = (0..SEEDS_FOR_A_BUG).find_map(|seed| {

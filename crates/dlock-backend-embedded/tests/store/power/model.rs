@@ -20,6 +20,8 @@ pub(super) struct Model {
     records: BTreeMap<Key, Record>,
     last: Version,
     unknown: Vec<(Key, Record)>,
+    /// Whether it was the cut that ended the last call.
+    cut: bool,
 }
 
 impl Model {
@@ -31,7 +33,7 @@ impl Model {
             .map(|key| (key, Record { version: Version(0), content: Content::Absent { floor: 0 } }))
             .take(KEYS)
             .collect();
-        Model { records, last: Version(0), unknown: Vec::new() }
+        Model { records, last: Version(0), unknown: Vec::new(), cut: false }
     }
 
     /// Writes, some records at a time. False if it was refused.
@@ -55,7 +57,10 @@ impl Model {
         let answers = block_on(store.commit(writes));
         let committed = answers.iter().filter(|answer| answer.is_ok()).count();
         if committed == 0 {
-            if answers.iter().flat_map(|answer| answer.as_ref().err()).any(leaves_unsure) {
+            let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+            // When the power goes, nobody hears an answer, whatever it is.
+            self.cut = errors().any(|error| error.to_string().contains(CUT));
+            if self.cut || errors().any(StoreError::is_ambiguous) {
                 self.unknown = outcomes;
             }
             return Ok(false);
@@ -91,6 +96,11 @@ impl Model {
         !self.unknown.is_empty()
     }
 
+    /// Whether it was the cut that ended the last call.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut
+    }
+
     /// Compares what is there with what must be.
     pub(super) fn check(&mut self, store: &EmbeddedStore) -> Result<(), String> {
         let get = |key: &Key| block_on(store.get(key)).map_err(|error| format!("{key}: {error}"));
@@ -119,11 +129,6 @@ impl Model {
         }
         Ok(())
     }
-}
-
-/// Whether the outcome is not known. When the power goes, nobody hears an answer, whatever it is.
-fn leaves_unsure(error: &StoreError) -> bool {
-    error.is_ambiguous() || error.to_string().contains(CUT)
 }
 
 /// Whether a record is what it must be.

@@ -17,15 +17,18 @@ pub(super) enum Bug {
     RemovedTooEarly,
     /// Checksums are not checked.
     ChecksumIsNotChecked,
+    /// A sync that failed is tried again, and its success believed.
+    SyncIsTriedAgain,
 }
 
 impl Bug {
-    pub(super) const ALL: [Bug; 5] = [
+    pub(super) const ALL: [Bug; 6] = [
         Bug::LogIsNotSynced,
         Bug::SnapshotIsNotSynced,
         Bug::NamesAreNotSynced,
         Bug::RemovedTooEarly,
         Bug::ChecksumIsNotChecked,
+        Bug::SyncIsTriedAgain,
     ];
 }
 
@@ -45,13 +48,13 @@ impl Disk for Planted {
             self.disk.sync_names()?;
         }
         let file = self.disk.create(name)?;
-        let syncs = match self.bug {
+        Ok(match self.bug {
             // The first is that of the header.
-            Bug::LogIsNotSynced if name.starts_with("log-") => 1,
-            Bug::SnapshotIsNotSynced if name.starts_with("snapshot-") => 0,
-            _ => return Ok(file),
-        };
-        Ok(Box::new(Unsynced { file, syncs }))
+            Bug::LogIsNotSynced if name.starts_with("log-") => Box::new(Unsynced { file, syncs: 1 }),
+            Bug::SnapshotIsNotSynced if name.starts_with("snapshot-") => Box::new(Unsynced { file, syncs: 0 }),
+            Bug::SyncIsTriedAgain => Box::new(Believed { file }),
+            _ => file,
+        })
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
@@ -110,5 +113,28 @@ impl DiskFile for Unsynced {
         let Some(left) = self.syncs.checked_sub(1) else { return Ok(()) };
         self.syncs = left;
         self.file.sync()
+    }
+}
+
+/// A file whose syncs are tried again.
+struct Believed {
+    file: Box<dyn DiskFile>,
+}
+
+impl DiskFile for Believed {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn reserve(&mut self, length: u64) -> io::Result<()> {
+        self.file.reserve(length)
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.cut(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync().or_else(|_| self.file.sync())
     }
 }

@@ -23,9 +23,11 @@ const MEND_INTERVAL: Duration = Duration::from_micros(200);
 const PATIENCE: u32 = 100_000;
 
 /// How often the cuts came where.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) cuts: usize,
+    /// How many calls of the last disk have changed something.
+    pub(super) calls: u64,
     /// While the store was opened.
     pub(super) opening: usize,
     /// While a snapshot was written.
@@ -46,6 +48,7 @@ impl std::ops::Add for Seen {
     fn add(self, other: Seen) -> Seen {
         Seen {
             cuts: self.cuts + other.cuts,
+            calls: other.calls,
             opening: self.opening + other.opening,
             snapshots: self.snapshots + other.snapshots,
             switches: self.switches + other.switches,
@@ -113,14 +116,15 @@ impl Run {
                 _ => {}
             }
             if self.model.write(store, &mut self.random)? {
+                // What else the store does after a batch is done before it takes the next call.
+                block_on(store.commit(Vec::new()));
                 continue;
             }
-            let broken = !self.disk.is_cut();
             self.served_again(store)?;
-            if self.disk.is_cut() {
-                seen.mending += usize::from(broken);
-            } else {
+            if !self.disk.is_cut() {
                 self.model.check(store)?;
+            } else if !self.model.was_cut() {
+                seen.mending += 1;
             }
         }
         Ok(())
@@ -142,6 +146,7 @@ impl Run {
         let names = self.disk.names().map_err(|error| error.to_string())?;
         let drafts = |kind: &str| names.iter().any(|name| name.starts_with(kind) && name.ends_with(".new"));
         seen.cuts += 1;
+        seen.calls = self.disk.calls();
         seen.snapshots += usize::from(drafts("snapshot-"));
         seen.switches += usize::from(drafts("log-"));
         seen.unknown += usize::from(self.model.is_unsure());
