@@ -1,6 +1,7 @@
 //! The store in memory and on disk: the contract's suite, and what survives what.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod files;
 mod full_disk;
 mod killed;
 mod power;
