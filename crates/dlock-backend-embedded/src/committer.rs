@@ -7,10 +7,11 @@
 //! served has been written to a new file: that is tried again and again, so that service goes on by itself when a full disk
 //! has room again.
 
-use crate::batch::{Batch, Decisions};
+use crate::batch::Batch;
 use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::log::{Log, WriteFailure, is_full};
-use crate::map::Answer;
+use crate::map::{Answer, Decided};
+use crate::pace::Pace;
 use crate::state::State;
 use crate::upkeep::Upkeep;
 use dlock_store::{Change, Condition, Severity, StoreError, Write};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A batch that has this many writes takes no further call: more would make all of them wait for long.
 const BATCH_WRITES: usize = 4096;
@@ -34,12 +35,6 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What a write counts for besides its key and its value, in bytes.
 const WRITE_BYTES: usize = 128;
-
-/// For those who are about to come again, a batch waits for one part of what the last one took, of so many.
-const PATIENCE_PARTS: u32 = 8;
-
-/// For those, a batch waits no longer than this.
-const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
 /// One call of commit.
 struct Call {
@@ -194,28 +189,30 @@ impl Worker {
     fn gather(&mut self, first: Call) -> Vec<Call> {
         let (mut writes, mut bytes) = (first.writes.len(), first.bytes);
         let mut calls = vec![first];
-        let patience = self.pace.patience();
+        let mut wait = self.pace.begin();
         while writes < BATCH_WRITES && bytes < BATCH_BYTES {
             match self.incoming.try_recv() {
                 Ok(call) => {
                     writes += call.writes.len();
                     bytes += call.bytes;
                     calls.push(call);
+                    wait.somebody_came();
                 }
-                Err(_) if self.pace.is_enough(writes, patience) => break,
+                Err(_) if wait.is_over(writes) => break,
                 Err(_) => std::thread::yield_now(),
             }
         }
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.pace.last_writes = writes;
+        self.pace.had(writes);
         calls
     }
 
     /// Decides, writes and answers; whether anything was written.
     fn commit(&mut self, calls: Vec<Call>) -> bool {
+        let count = calls.iter().map(|call| call.writes.len()).sum();
         let mut calls = calls.into_iter();
         let decided = self.state.read(|map| {
-            let mut batch = Batch::new(map);
+            let mut batch = Batch::new(map, count);
             let replies: Vec<Reply> = calls
                 .by_ref()
                 .filter(|call| !call.reply.is_canceled())
@@ -226,7 +223,7 @@ impl Worker {
                 .collect();
             (replies, batch.finish())
         });
-        let (replies, decisions) = match decided {
+        let (replies, writes) = match decided {
             Ok(decided) => decided,
             Err(broken) => {
                 for call in calls {
@@ -235,11 +232,11 @@ impl Worker {
                 return false;
             }
         };
-        if decisions.writes.is_empty() {
+        if writes.is_empty() {
             replies.into_iter().for_each(|reply| answer(reply.to, reply.answers));
             return false;
         }
-        match self.write(decisions) {
+        match self.write(writes) {
             Ok(()) => {
                 replies.into_iter().for_each(|reply| answer(reply.to, reply.answers));
                 true
@@ -254,12 +251,12 @@ impl Worker {
     }
 
     /// Writes to disk, then makes visible.
-    fn write(&mut self, decisions: Decisions) -> Result<(), StoreError> {
+    fn write(&mut self, decided: Vec<Decided>) -> Result<(), StoreError> {
         let begun = Instant::now();
-        match self.log.append(&decisions) {
+        match self.log.append(&decided) {
             Ok(()) => {
-                self.pace.last_took = begun.elapsed();
-                self.state.apply(decisions.writes);
+                self.pace.took(begun.elapsed());
+                self.state.apply(decided);
                 Ok(())
             }
             Err(failure) => {
@@ -313,30 +310,6 @@ impl Drop for Worker {
             let message = message.to_owned();
             self.state.break_down(Condition { severity: Severity::Failure, code: "DEFECT", message });
         }
-    }
-}
-
-/// For how long to wait for those who are about to come again.
-///
-/// Who was answered just now often has the next write. Taking the first of them alone lets all others wait for two
-/// syncs: the disk would be busy with half of what it could do.
-#[derive(Default)]
-struct Pace {
-    /// How many writes the last batch had.
-    last_writes: usize,
-    /// How long the disk took for it.
-    last_took: Duration,
-}
-
-impl Pace {
-    #[allow(clippy::disallowed_methods)] // it decides when to write, and nothing of what is stored
-    fn patience(&self) -> Instant {
-        Instant::now() + (self.last_took / PATIENCE_PARTS).min(PATIENCE_MAX)
-    }
-
-    #[allow(clippy::disallowed_methods)]
-    fn is_enough(&self, writes: usize, patience: Instant) -> bool {
-        writes >= self.last_writes || Instant::now() >= patience
     }
 }
 

@@ -33,6 +33,7 @@ mod frame;
 mod log;
 mod map;
 mod order;
+mod pace;
 mod records;
 mod recovery;
 #[cfg(feature = "simulated-disk")]

@@ -1,6 +1,5 @@
 //! The log: every batch of writes, one after the other, in segments. A batch that is in it for good has happened.
 
-use crate::batch::Decisions;
 use crate::disk::{Disk, DiskFile};
 use crate::entry::Entry;
 use crate::files::Draft;
@@ -78,11 +77,11 @@ impl Log {
     }
 
     /// Writes a batch; when this returns, it is durable.
-    pub(crate) fn append(&mut self, batch: &Decisions) -> Result<(), WriteFailure> {
-        let Some(last) = batch.writes.last().map(|write| write.version) else { return Ok(()) };
+    pub(crate) fn append(&mut self, batch: &[Decided]) -> Result<(), WriteFailure> {
+        let Some(last) = batch.last().map(|write| write.version) else { return Ok(()) };
         let mut frame = std::mem::take(&mut self.frame);
         frame::begin(&mut frame);
-        batch.writes.iter().for_each(|write| entry(write).write(&mut frame));
+        batch.iter().for_each(|write| entry(write).write(&mut frame));
         let written = self.write(&mut frame);
         frame.clear();
         frame.shrink_to(FRAME_BYTES_KEPT);
