@@ -100,7 +100,10 @@ fn keep_what_adds(sh: &Shell, programs: &str, name: &str) -> Result<()> {
     let program = sh.current_dir().join(programs).join(name);
     let (kept, gathered) = (format!("{CORPORA}/{name}"), format!("{TARGET}/corpus/{name}"));
     if sh.path_exists(&gathered) {
-        cmd!(sh, "{program} -set_cover_merge=1 -use_counters=0 {kept} {gathered}").quiet().ignore_stderr().run()?;
+        cmd!(sh, "{program} -set_cover_merge=1 -use_counters=0 {kept} {gathered}")
+            .quiet()
+            .ignore_stderr()
+            .run()?;
     }
     Ok(())
 }

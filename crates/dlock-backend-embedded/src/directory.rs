@@ -1,13 +1,20 @@
 //! The data directory: made if there is none, and locked for one process.
 
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file that whoever has the directory open holds locked. It stays when it is unlocked.
 const LOCK: &str = "dlock.lock";
+/// Where the first releases kept everything, in a redb database.
+const FORMER: &str = "dlock.redb";
+/// How many zeros are written at a time where the file system can't take room in advance.
+const ZEROS: usize = 64 << 10;
 
 /// A data directory that belongs to this process for as long as this lives.
 #[derive(Debug)]
@@ -25,35 +32,82 @@ impl DataDirectory {
         make(path).map_err(failed)?;
         let lock = private_file().truncate(false).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(DataDirectory { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { directory: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        if path.join(FORMER).try_exists().map_err(failed)? {
+            return Err(OpenError::Former { file: path.join(FORMER) });
+        }
+        Ok(DataDirectory { path: path.to_owned(), _lock: lock })
     }
 
-    /// The path of a file in it.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
 
-    /// Makes an empty file, in place of one that is there.
-    pub(crate) fn make_file(&self, name: &str) -> io::Result<()> {
-        private_file().truncate(true).open(self.file(name)).map(drop)
+impl Disk for DataDirectory {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(private_file().truncate(true).open(self.file(name))?))
     }
 
-    /// Removes a file, if there is one.
-    pub(crate) fn remove_file(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.file(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(self.file(name))?))
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok());
+        fs::read_dir(&self.path)?.filter_map(|entry| name(entry).transpose()).collect()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.file(from), self.file(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.file(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        sync(&self.path)
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        let status = statvfs(&self.path)?;
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn reserve(&mut self, length: u64) -> io::Result<()> {
+        match fallocate(&*self, FallocateFlags::empty(), 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(self, length),
+            other => Ok(other?),
         }
     }
 
-    /// Gives a whole file its final name; when this returns, it has it on disk too.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.file(from), self.file(to))?;
-        sync(&self.path)
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
     }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Takes room by writing it: only for a file that is new.
+fn write_zeros(file: &File, length: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS];
+    for offset in (0..length).step_by(ZEROS) {
+        let count = (length - offset).min(ZEROS as u64) as usize;
+        file.write_all_at(&zeros[..count], offset)?;
+    }
+    Ok(())
 }
 
 /// Makes the directory and those above it, for this user alone; their names are on disk when this returns.

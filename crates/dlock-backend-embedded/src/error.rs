@@ -26,27 +26,38 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// The database is not one, or is damaged.
+    /// A file is damaged, or one is missing.
     #[error(
-        "the database in {place} is damaged ({what}): restore it from a copy, or start with an empty directory and let all clients lock anew"
+        "{} is damaged ({what}): restore the data directory from a copy, or start with an empty one and let all clients lock anew",
+        file.display()
     )]
     Corrupt {
         /// Where it is.
-        place: String,
+        file: PathBuf,
         /// What was found.
         what: String,
     },
     /// A newer release has written it.
     #[error(
-        "the database in {place} was written by a newer dlock (format {found}, this one knows {known}): upgrade this server"
+        "{} was written by a newer dlock (format {found}, this one knows {known}): upgrade this server",
+        file.display()
     )]
     Newer {
         /// Where it is.
-        place: String,
+        file: PathBuf,
         /// Its format.
-        found: u64,
+        found: u32,
         /// The newest format that this release knows.
-        known: u64,
+        known: u32,
+    },
+    /// A release before the first one that is supported has written it, in another way.
+    #[error(
+        "{} is a database of an early dlock, which this one can't read: give it an empty directory and let all clients lock anew",
+        file.display()
+    )]
+    Former {
+        /// The database.
+        file: PathBuf,
     },
     /// Anything else that the system says.
     #[error("{place} can't be opened: {source}")]

@@ -2,9 +2,9 @@
 //!
 //! All records are kept in memory and served from there. In memory alone, every call is a short lock and completes at
 //! the first poll. In a data directory, one thread takes all commits that wait, decides them in one order, writes
-//! them to a [redb](https://docs.rs/redb) database in one transaction that is on disk when it returns (group
-//! commit), and only then makes them visible and answers: what anybody has read or was promised survives `kill -9`
-//! and power cuts, as far as the disk tells the truth about what it has written.
+//! them to a log as one batch, syncs it (group commit), and only then makes them visible and answers: what anybody has
+//! read or was promised survives `kill -9` and power cuts, as far as the disk tells the truth about what it has synced.
+//! When the log has become long, a snapshot of all records takes its place, written beside service.
 //!
 //! It needs no runtime: its futures run on any executor.
 //!
@@ -22,28 +22,45 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod checkpoint;
 mod committer;
 mod directory;
-mod disk;
+pub mod disk;
+mod entry;
 mod error;
+mod files;
+mod frame;
+mod log;
 mod map;
+mod order;
+mod pace;
+mod records;
+mod recovery;
+#[cfg(feature = "simulated-disk")]
+pub mod simulated;
+mod slots;
+mod snapshot;
 mod state;
+mod upkeep;
 mod watch;
 
 use async_trait::async_trait;
 use committer::Committer;
+use directory::DataDirectory;
 use disk::Disk;
 use dlock_store::{
-    AtOnce, Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch, Write,
+    AtOnce, Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
+    Write,
 };
 use futures::StreamExt;
-use map::{Map, View};
+use map::View;
 use state::State;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use error::OpenError;
+pub use upkeep::Upkeep;
 
 /// The longest value, in bytes; a write with a longer one is refused as [`StoreError::Invalid`].
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -52,7 +69,7 @@ pub const VALUE_BYTES_MAX: usize = 16 << 20;
 const BATCH: usize = 256;
 
 /// A store in this process. Clones are handles to the same one; it is closed when the last is dropped, which waits
-/// for a transaction that is under way.
+/// for a batch that is under way.
 #[derive(Clone)]
 pub struct EmbeddedStore {
     state: Arc<State>,
@@ -75,31 +92,28 @@ impl EmbeddedStore {
 
     /// The store in a data directory, which is made if there is none. Only one process can have it open.
     ///
-    /// Blocks while the database is verified and read.
+    /// Blocks while the snapshot and the log are verified and read.
     pub fn open(directory: &Path) -> Result<EmbeddedStore, OpenError> {
-        let (disk, map) = Disk::open(directory)?;
-        EmbeddedStore::start(disk, map, &directory.display().to_string())
+        EmbeddedStore::open_with(directory, Upkeep::default())
     }
 
-    /// The store in a database on a storage backend of one's own: for tests that cut the power.
-    ///
-    /// A power cut before the first call of this has returned may leave behind what is no database yet, and is then
-    /// [`OpenError::Corrupt`]; in a directory that can't happen.
-    pub fn open_with_backend(backend: impl redb::StorageBackend) -> Result<EmbeddedStore, OpenError> {
-        let place = "a storage backend";
-        let (disk, map) = Disk::open_with_backend(backend, place)?;
-        EmbeddedStore::start(disk, map, place)
+    /// The store in a data directory, with other bounds than those by default.
+    pub fn open_with(directory: &Path, upkeep: Upkeep) -> Result<EmbeddedStore, OpenError> {
+        let disk = DataDirectory::open(directory)?;
+        EmbeddedStore::open_on(Arc::new(disk), directory, upkeep)
     }
 
-    fn start(disk: Disk, map: Map, place: &str) -> Result<EmbeddedStore, OpenError> {
+    /// The store on a disk of one's own, which is called by this name: for tests that cut the power.
+    pub fn open_on(disk: Arc<dyn Disk>, place: &Path, upkeep: Upkeep) -> Result<EmbeddedStore, OpenError> {
+        let (log, map) = recovery::recover(disk, place, upkeep.log_bytes)?;
         let state = Arc::new(State::new(map));
-        let committer = Committer::start(Arc::clone(&state), disk)
-            .map_err(|source| OpenError::Io { place: place.to_owned(), source })?;
+        let committer = Committer::start(Arc::clone(&state), log, upkeep)
+            .map_err(|source| OpenError::from_io(place, source))?;
         Ok(EmbeddedStore {
             state,
             committer: Some(Arc::new(committer)),
             exclusive: true,
-            place: place.into(),
+            place: place.display().to_string().into(),
         })
     }
 }
@@ -146,7 +160,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn health(&self) -> Vec<Condition> {
-        self.state.broken().into_iter().collect()
+        self.state.condition().into_iter().collect()
     }
 
     fn at_once(&self) -> Option<&dyn AtOnce> {

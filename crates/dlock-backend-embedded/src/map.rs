@@ -1,15 +1,11 @@
 //! The records in memory, and what a write is judged by.
 
 use crate::VALUE_BYTES_MAX;
+use crate::records::{Records, Stored};
 use bytes::Bytes;
 use dlock_store::{Change, Content, Key, Page, Record, StoreError, Verdict, Version, Write};
-use foldhash::HashMap;
-use std::collections::BTreeSet;
-use std::collections::hash_map::Entry;
-use std::ops::Bound;
 
-/// Keys are divided by their hash into this many buckets. All absent keys of a bucket share one version and one
-/// floor; and as each bucket has a table of its own, one that grows moves only a small part of a million records.
+/// Keys are divided by their hash into this many buckets. All absent keys of a bucket share one version and one floor.
 ///
 /// Part of the format on disk.
 pub(crate) const BUCKETS: usize = 256;
@@ -52,7 +48,7 @@ pub(crate) struct Decided {
 /// A state of the records by which writes are judged: what is committed, or what will be.
 pub(crate) trait View {
     /// The record, if the key has one.
-    fn present(&self, key: &Key) -> Option<(Version, &Bytes)>;
+    fn present(&self, key: &Key) -> Option<(Version, &[u8])>;
 
     /// What the key's bucket says of a key without a record.
     fn absence(&self, key: &Key) -> Absence;
@@ -63,7 +59,9 @@ pub(crate) trait View {
 
     fn record(&self, key: &Key) -> Record {
         match self.present(key) {
-            Some((version, value)) => Record { version, content: Content::Present(value.clone()) },
+            Some((version, value)) => {
+                Record { version, content: Content::Present(Bytes::copy_from_slice(value)) }
+            }
             None => {
                 let Absence { version, floor } = self.absence(key);
                 Record { version, content: Content::Absent { floor } }
@@ -88,39 +86,26 @@ pub(crate) trait View {
     }
 }
 
-struct Stored {
-    version: Version,
-    value: Bytes,
-}
-
-#[derive(Default)]
-struct Bucket {
-    records: HashMap<Key, Stored>,
-    absence: Absence,
-}
-
-/// All records: hash tables to find one, and an ordered set of the keys to list them.
+/// All records, and what is known of those that are gone.
 pub(crate) struct Map {
-    buckets: Vec<Bucket>,
-    order: BTreeSet<Key>,
+    records: Records,
+    absences: Vec<Absence>,
     last: Version,
 }
 
 impl Default for Map {
     fn default() -> Map {
-        let buckets = std::iter::repeat_with(Bucket::default).take(BUCKETS).collect();
-        Map { buckets, order: BTreeSet::new(), last: Version(0) }
+        Map { records: Records::default(), absences: vec![Absence::default(); BUCKETS], last: Version(0) }
     }
 }
 
 impl View for Map {
-    fn present(&self, key: &Key) -> Option<(Version, &Bytes)> {
-        let stored = self.buckets[bucket(key)].records.get(key)?;
-        Some((stored.version, &stored.value))
+    fn present(&self, key: &Key) -> Option<(Version, &[u8])> {
+        self.records.get(key.as_str())
     }
 
     fn absence(&self, key: &Key) -> Absence {
-        self.buckets[bucket(key)].absence
+        self.absences[bucket(key)]
     }
 }
 
@@ -131,56 +116,60 @@ impl Map {
     }
 
     /// Makes a write that was decided on.
-    pub(crate) fn apply(&mut self, decided: Decided) {
-        let Decided { key, version, change } = decided;
+    pub(crate) fn apply(&mut self, decided: &Decided) {
+        match &decided.change {
+            Change::Put(value) => self.put(decided.key.as_str(), decided.version, value),
+            Change::Delete { floor } => self.delete(&decided.key, decided.version, *floor),
+        }
+    }
+
+    /// Makes a record, or gives it another value.
+    pub(crate) fn put(&mut self, key: &str, version: Version, value: &[u8]) {
         self.last = self.last.max(version);
-        match change {
-            Change::Put(value) => self.put(key, Stored { version, value }),
-            Change::Delete { floor } => {
-                let bucket = &mut self.buckets[bucket(&key)];
-                bucket.absence = bucket.absence.after(version, floor);
-                if bucket.records.remove(&key).is_some() {
-                    self.order.remove(&key);
-                }
-            }
-        }
+        self.records.put(key, version, value);
     }
 
-    fn put(&mut self, key: Key, stored: Stored) {
-        match self.buckets[bucket(&key)].records.entry(key) {
-            Entry::Occupied(mut entry) => {
-                entry.insert(stored);
-            }
-            Entry::Vacant(entry) => {
-                self.order.insert(entry.key().clone());
-                entry.insert(stored);
-            }
-        }
+    /// Removes a record, if there is one, and remembers that.
+    pub(crate) fn delete(&mut self, key: &Key, version: Version, floor: u64) {
+        self.records.remove(key.as_str());
+        self.remember_absence(bucket(key), Absence { version, floor });
     }
 
-    /// What is to be stored of the buckets, by number.
-    pub(crate) fn absences(&self) -> Vec<(usize, Absence)> {
-        self.buckets.iter().map(|bucket| bucket.absence).enumerate().collect()
+    /// What is known of the records that are gone, by bucket.
+    pub(crate) fn absences(&self) -> &[Absence] {
+        &self.absences
     }
 
-    /// Takes over what was stored of a bucket, below [`BUCKETS`].
-    pub(crate) fn restore_absence(&mut self, bucket: usize, absence: Absence) {
+    /// Takes in what is known of a bucket, below [`BUCKETS`].
+    pub(crate) fn remember_absence(&mut self, bucket: usize, absence: Absence) {
         self.last = self.last.max(absence.version);
-        self.buckets[bucket].absence = absence;
+        let known = &mut self.absences[bucket];
+        *known = known.after(absence.version.max(known.version), absence.floor);
+    }
+
+    /// All records from this key on, or, exclusive, after it, in order.
+    pub(crate) fn from<'a>(&'a self, key: &'a str, exclusive: bool) -> impl Iterator<Item = Stored<'a>> {
+        self.records.from(key, exclusive)
+    }
+
+    /// How many records there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.records.count()
     }
 
     /// See [`Store::list`](dlock_store::Store::list).
     pub(crate) fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Page {
-        let from = match after {
-            Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
-            _ => Bound::Included(prefix),
-        };
-        let mut keys = self
-            .order
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|key| key.as_str().starts_with(prefix));
-        let page = keys.by_ref().take(limit.clamp(1, PAGE_MAX));
-        let records = page.map(|key| (key.clone(), self.record(key))).collect();
-        Page { records, more: keys.next().is_some() }
+        let after = after.map(Key::as_str).filter(|after| *after >= prefix);
+        let mut records = self
+            .records
+            .from(after.unwrap_or(prefix), after.is_some())
+            .take_while(|stored| stored.key.starts_with(prefix));
+        let page = records.by_ref().take(limit.clamp(1, PAGE_MAX)).map(|stored| {
+            let Stored { key, version, value } = stored;
+            let key = Key::new(key).expect("what is stored has a key");
+            (key, Record { version, content: Content::Present(Bytes::copy_from_slice(value)) })
+        });
+        let page = page.collect();
+        Page { records: page, more: records.next().is_some() }
     }
 }

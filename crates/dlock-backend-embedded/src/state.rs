@@ -1,8 +1,8 @@
 //! What the handles of a store share: the records, those who watch them, and what is wrong.
 
-use crate::map::{Absence, Answer, Decided, Map, PAGE_MAX, View};
+use crate::map::{Answer, Decided, Map, View};
 use crate::watch::{Watchers, Watching};
-use dlock_store::{AtOnce, Condition, Key, Page, Record, Scope, StoreError, Verdict, Version, Write};
+use dlock_store::{AtOnce, Condition, Key, Record, Scope, StoreError, Verdict, Version, Write};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,6 +21,8 @@ struct Inner {
     watchers: Watchers,
     /// Why nothing is served any more.
     broken: Option<Condition>,
+    /// What is wrong while everything is served.
+    warning: Option<Condition>,
 }
 
 impl Inner {
@@ -37,15 +39,14 @@ impl Inner {
             return refusal;
         }
         let version = Version(self.map.last().0 + 1);
-        self.apply(Decided { key: write.key, version, change: write.change }, wakers);
+        self.apply(&Decided { key: write.key, version, change: write.change }, wakers);
         Ok(Verdict::Committed { version })
     }
 
-    fn apply(&mut self, decided: Decided, wakers: &mut Vec<Waker>) {
-        let watched = self.watchers.care_for(&decided.key).then(|| decided.key.clone());
+    fn apply(&mut self, decided: &Decided, wakers: &mut Vec<Waker>) {
         self.map.apply(decided);
-        if let Some(key) = watched {
-            self.watchers.announce(&key, self.map.record(&key), wakers);
+        if self.watchers.care_for(&decided.key) {
+            self.watchers.announce(&decided.key, self.map.record(&decided.key), wakers);
         }
     }
 }
@@ -92,7 +93,7 @@ impl State {
             let mut wakers = Vec::new();
             let mut inner = self.inner.write();
             for write in decided.by_ref().take(APPLIED_AT_ONCE) {
-                inner.apply(write, &mut wakers);
+                inner.apply(&write, &mut wakers);
             }
             drop(inner);
             wakers.into_iter().for_each(Waker::wake);
@@ -119,22 +120,19 @@ impl State {
         self.inner.write().broken = None;
     }
 
-    /// All that is committed, broken or not: for the one that writes, while nothing is written.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = Page> {
-        let mut after = None;
-        std::iter::from_fn(move || {
-            let page = self.inner.read().map.list("", after.as_ref(), PAGE_MAX);
-            after = Some(page.records.last()?.0.clone());
-            Some(page)
-        })
+    /// Looks at what is committed, broken or not: for what writes it to the disk.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Map) -> T) -> T {
+        look(&self.inner.read().map)
     }
 
-    /// What the keys that are absent have as their versions and floors, by bucket.
-    pub(crate) fn absences(&self) -> Vec<(usize, Absence)> {
-        self.inner.read().map.absences()
+    /// Says what is wrong, or that it is no more, while everything is served.
+    pub(crate) fn warn(&self, warning: Option<Condition>) {
+        self.inner.write().warning = warning;
     }
 
-    pub(crate) fn broken(&self) -> Option<Condition> {
-        self.inner.read().broken.clone()
+    /// What is wrong, the worst.
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        let inner = self.inner.read();
+        inner.broken.as_ref().or(inner.warning.as_ref()).cloned()
     }
 }

@@ -8,9 +8,9 @@ use crate::keys;
 use crate::shard::{Input, Slot};
 use crate::shared::{Counters, Shared};
 use crate::ticket::Ticket;
-use dlock_core::{ResourceId, SessionId};
 use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loaded, SessionGuard};
 use dlock_core::resource::Refusal;
+use dlock_core::{ResourceId, SessionId};
 use dlock_store::{AtOnce, Change, Guard, Key, Record, StoreError, Verdict, Version, Write};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -70,13 +70,7 @@ impl Shared {
         }
     }
 
-    fn step(
-        self: &Arc<Self>,
-        slot: &mut Slot,
-        resource: &ResourceId,
-        input: Input,
-        effects: &mut Effects,
-    ) {
+    fn step(self: &Arc<Self>, slot: &mut Slot, resource: &ResourceId, input: Input, effects: &mut Effects) {
         let rules = self.rules();
         let mut actions = std::mem::take(&mut effects.actions);
         slot.used = self.timers.tick();
@@ -321,10 +315,8 @@ fn reason(error: StoreError) -> String {
 }
 
 fn write(resource: &ResourceId, commit: Commit, guarded: bool, session_keys: &mut SessionKeys) -> Write {
-    let guard = |guard: &SessionGuard| Guard {
-        key: session_keys.of(guard.session),
-        version: Version(guard.version),
-    };
+    let guard =
+        |guard: &SessionGuard| Guard { key: session_keys.of(guard.session), version: Version(guard.version) };
     Write {
         key: keys::resource(resource),
         expected: Version(commit.expected),

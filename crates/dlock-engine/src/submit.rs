@@ -5,8 +5,8 @@ use crate::request::{Patience, Request, RequestId};
 use crate::shard::Input;
 use crate::shared::Shared;
 use crate::ticket::{Kind, RequestTicket, Ticket};
-use dlock_core::resource::{Acquire, Command, Convert, Patience as CorePatience, ValueUpdate};
 use dlock_core::Timestamp;
+use dlock_core::resource::{Acquire, Command, Convert, Patience as CorePatience, ValueUpdate};
 use std::sync::Arc;
 
 /// Takes a batch, in its order; each request is answered on its own.

@@ -71,19 +71,37 @@ fn what_cannot_be_opened_says_why() {
     std::fs::write(&file, "text").unwrap();
     assert!(matches!(EmbeddedStore::open(&file), Err(OpenError::NotADirectory { .. })));
     assert!(matches!(EmbeddedStore::open(&file.join("below")), Err(OpenError::NotADirectory { .. })));
-    let garbage = directory.path().join("garbage");
-    std::fs::create_dir(&garbage).unwrap();
-    std::fs::write(garbage.join("dlock.redb"), "this is no database".repeat(1000)).unwrap();
-    assert!(EmbeddedStore::open(&garbage).is_err());
+    let former = directory.path().join("former");
+    std::fs::create_dir(&former).unwrap();
+    std::fs::write(former.join("dlock.redb"), "the first releases' database").unwrap();
+    let error = EmbeddedStore::open(&former).err().unwrap();
+    assert!(matches!(error, OpenError::Former { .. }), "{error:?}");
+    assert!(error.to_string().contains("dlock.redb") && error.to_string().contains("empty"), "{error}");
 }
 
-#[test]
-fn a_new_directory_is_for_its_user_alone() {
+#[tokio::test]
+async fn what_a_newer_release_has_written_is_left_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    put(&EmbeddedStore::open(directory.path()).unwrap(), "a", "value").await;
+    let file = directory.path().join("log-0000000001");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[8] = 2;
+    std::fs::write(&file, bytes).unwrap();
+    let error = EmbeddedStore::open(directory.path()).err().unwrap();
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_new_directory_is_for_its_user_alone() {
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("deep").join("data");
-    drop(EmbeddedStore::open(&directory).unwrap());
-    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    put(&EmbeddedStore::open(&directory).unwrap(), "a", "value").await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for file in std::fs::read_dir(&directory).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
 }
 
 #[derive(Clone, Debug)]

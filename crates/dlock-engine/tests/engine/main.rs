@@ -1,8 +1,9 @@
-//! The engine over the store in memory, under paused time.
+//! The engine over the store in memory, under paused time, and over one whose power is cut.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod gated;
 mod locks;
 mod many_servers;
+mod power_cuts;
 mod sessions;
 mod world;

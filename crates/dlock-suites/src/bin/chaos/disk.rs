@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 const SIZE: &str = "size=96m";
-/// Locks with long names: more than there is room for in the pages that a database of some minutes has free.
+/// Locks with long names: more than there is room for in what the log has taken of the disk in advance.
 const HOARD: usize = 60_000;
 const NAME_BYTES: usize = 900;
 const IN_FLIGHT: usize = 64;
@@ -55,8 +55,8 @@ impl Drop for Disk {
     }
 }
 
-/// A client that locks ever more, so that the database has to grow. Without it a full disk is noticed by nobody, as
-/// freed pages are used again.
+/// A client that locks ever more, so that the log has to grow. Without it a full disk may be noticed by nobody, as room
+/// was taken in advance.
 pub(crate) struct Hoarder {
     endpoints: Vec<String>,
     hoarding: JoinHandle<()>,
