@@ -99,7 +99,7 @@ pub use dlock_core::{
     Epoch, LockId, MemberId, Mode, Namespace, ResourceId, ResourceName, SessionId, Timestamp, Token,
     ValueBlock, ValueRead,
 };
-pub use dlock_runtime::Environment;
+pub use dlock_runtime::{Environment, ProcessUsage};
 pub use endpoint::Endpoint;
 pub use error::{Error, LossReason, ReleaseError, Source};
 pub use event::SessionEvent;
