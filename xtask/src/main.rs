@@ -1,6 +1,7 @@
 //! Chores of the dlock workspace: `cargo xtask help` names them.
 #![allow(clippy::print_stderr)] // chores talk to their developer
 
+mod bench;
 mod codegen;
 mod fuzz;
 mod miri;
@@ -109,6 +110,8 @@ enum Chore {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Measure how fast all of it is, and write docs/performance.md from that.
+    Bench(bench::Arguments),
     /// Run all tests, with real stores: programs of the PATH, else containers, else Debian's packages.
     Test {
         /// Only the suites of these backends.
@@ -141,6 +144,7 @@ fn main() -> Result<()> {
         Chore::Miri { arguments } => miri::run(&sh, &arguments),
         Chore::Soak { backend, minutes, arguments } => test::soak(&sh, &backend, minutes, &arguments),
         Chore::Recovery { backend, rounds } => test::recovery(&sh, &backend, rounds),
+        Chore::Bench(arguments) => bench::run(&sh, &arguments),
         Chore::Test { backend, arguments } => test::run(&sh, &backend, &arguments),
     }
 }

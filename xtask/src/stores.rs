@@ -99,6 +99,14 @@ pub(crate) fn provide(sh: &Shell, programs: &[Program]) -> Result<Source> {
     Ok(Source::Path)
 }
 
+/// What the packages that start stores are built with.
+pub(crate) fn features(source: Source) -> &'static [&'static str] {
+    match source {
+        Source::Path => &[],
+        Source::Containers => &["--features", "dlock-test-stores/containers"],
+    }
+}
+
 /// Removes the containers of tests that were killed.
 pub(crate) fn clean_up(sh: &Shell, source: Source) -> Result<()> {
     if source == Source::Containers {

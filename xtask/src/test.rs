@@ -1,6 +1,6 @@
 //! `cargo xtask test`: all tests, with all that they need.
 
-use crate::stores::{self, Backend, Source};
+use crate::stores::{self, Backend};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::num::NonZero;
@@ -18,7 +18,7 @@ pub(crate) fn run(sh: &Shell, backends: &[Backend], arguments: &[String]) -> Res
         stores::programs(backends)
     };
     let source = stores::provide(sh, &programs)?;
-    let features = features(source);
+    let features = stores::features(source);
     let _threads = test_threads(sh);
     let tested = if backends.is_empty() {
         // This builds the programs, too: their packages have tests that start them.
@@ -41,7 +41,7 @@ pub(crate) fn run(sh: &Shell, backends: &[Backend], arguments: &[String]) -> Res
 pub(crate) fn conformance(sh: &Shell, write: bool) -> Result<()> {
     let source = stores::provide(sh, &stores::programs(Backend::value_variants()))?;
     build_programs(sh)?;
-    let features = features(source);
+    let features = stores::features(source);
     let write = write.then_some("--write");
     let ran = cmd!(sh, "cargo run --locked --package dlock-suites {features...} -- {write...}").run();
     stores::clean_up(sh, source)?;
@@ -82,7 +82,7 @@ fn run_suite(sh: &Shell, program: &str, backend: &str, arguments: &[&str]) -> Re
     let store = backend.split('-').next().unwrap_or_default();
     let store = Backend::from_str(store, false).map_err(anyhow::Error::msg).context("--backend")?;
     let source = stores::provide(sh, store.programs())?;
-    let features = features(source);
+    let features = stores::features(source);
     cmd!(sh, "cargo build --locked --release --bins --package dlock-server --package dlock-cli").run()?;
     let ran = cmd!(
         sh,
@@ -112,11 +112,4 @@ fn build_programs(sh: &Shell) -> Result<()> {
     cmd!(sh, "cargo build --locked --bins --package dlock-server --package dlock-cli")
         .run()
         .context("the programs under test do not build")
-}
-
-fn features(source: Source) -> &'static [&'static str] {
-    match source {
-        Source::Path => &[],
-        Source::Containers => &["--features", "dlock-test-stores/containers"],
-    }
 }

@@ -1,5 +1,9 @@
 //! What can be said on the command line.
 
+mod bench;
+
+pub(crate) use bench::{Bench, Driver, Workload};
+
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dlock_core::Mode;
@@ -191,50 +195,6 @@ pub(crate) struct CheckToken {
     pub(crate) name: String,
     /// The token
     pub(crate) token: u64,
-}
-
-/// `dlockctl bench`
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Bench {
-    /// What is done
-    #[arg(long, value_enum, default_value = "uncontended")]
-    pub(crate) workload: Workload,
-    /// How many clients, each with a connection and a session of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) clients: u32,
-    /// How many locks are under way at a time, of all clients together
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) in_flight: u32,
-    /// How long to measure
-    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "5s")]
-    pub(crate) duration: Duration,
-    /// How long to run before that
-    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "1s")]
-    pub(crate) warm_up: Duration,
-    /// The sessions' time to live
-    #[arg(long, allow_hyphen_values = true, value_parser = duration, default_value = "10s")]
-    pub(crate) ttl: Duration,
-    /// Measure a plain gRPC echo beside it, with as many connections and messages in flight, and print the ratio
-    #[arg(long)]
-    pub(crate) floor: bool,
-}
-
-/// What `bench` does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Workload {
-    /// Every lock on a resource of its own, EX
-    Uncontended,
-    /// All on one resource, EX
-    Hot,
-    /// All on one resource, PR
-    ReadShared,
-    /// PR and EX in turn, by conversion, each on a resource of its own
-    Convert,
-    /// All try one resource, EX, and are mostly refused
-    Try,
-    /// Open a session, lock once, close it
-    Sessions,
 }
 
 /// `dlockctl completions`

@@ -1,4 +1,5 @@
-//! The only unsafe code: what has to happen in a new process between fork and exec, and signals to oneself.
+//! The only unsafe code: what has to happen in a new process between fork and exec, signals to oneself, and a file
+//! descriptor that the runtime waits for.
 //!
 //! Between fork and exec only async-signal-safe functions may be called; the ones here are.
 #![allow(unsafe_code)]
@@ -55,4 +56,13 @@ pub(crate) fn take_terminal() -> io::Result<()> {
         libc::signal(libc::SIGTTOU, before);
         if result == 0 { Ok(()) } else { Err(error) }
     }
+}
+
+/// Lets the runtime that this is called in wait for a file descriptor.
+#[cfg(target_os = "linux")]
+pub(crate) fn register(
+    fd: std::os::fd::OwnedFd,
+) -> io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    // SAFETY: an `OwnedFd` has a valid descriptor, which nobody closes or replaces while it is registered.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
 }

@@ -103,7 +103,7 @@ pub use dlock_core::{
     Epoch, Fence, LockId, MemberId, Mode, Namespace, ResourceId, ResourceName, SessionId, StaleToken,
     Timestamp, Token, ValueBlock, ValueRead,
 };
-pub use dlock_runtime::Environment;
+pub use dlock_runtime::{Environment, ProcessUsage};
 pub use endpoint::Endpoint;
 pub use error::{Error, LossReason, ReleaseError, Source};
 pub use event::SessionEvent;

@@ -2,6 +2,7 @@
 
 use crate::LossReason;
 use dlock_core::{Epoch, LockId, MemberId, Mode, ResourceId, SessionId, Token, ValueRead};
+use dlock_runtime::ProcessUsage;
 use std::time::Duration;
 
 /// Names one lock in the whole service.
@@ -149,6 +150,8 @@ pub struct ServerInfo {
     pub conditions: Vec<String>,
     /// How many tasks it runs at the moment.
     pub tasks: u64,
+    /// What its process has used, where its system tells.
+    pub process: Option<ProcessUsage>,
 }
 
 /// A change of a watched resource.

@@ -4,9 +4,11 @@
 
 mod clock;
 mod entropy;
+mod process;
 
 pub use clock::{BootClock, Clock, SimulatedClock};
 pub use entropy::Entropy;
+pub use process::ProcessUsage;
 
 use std::sync::Arc;
 

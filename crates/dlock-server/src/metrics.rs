@@ -6,6 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use dlock_engine::{Engine, Statistics};
+use dlock_runtime::ProcessUsage;
+use std::fmt::Display;
 use std::future::Future;
 use tokio::net::TcpListener;
 
@@ -21,10 +23,9 @@ pub async fn serve(
 }
 
 async fn metrics(State(engine): State<Engine>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        render(&engine.statistics(), engine.health().borrow().serving),
-    )
+    let mut text = render(&engine.statistics(), engine.health().borrow().serving);
+    text.extend(ProcessUsage::now().as_ref().map(render_process));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 async fn health(State(engine): State<Engine>) -> impl IntoResponse {
@@ -42,9 +43,7 @@ fn render(statistics: &Statistics, serving: bool) -> String {
         statistics;
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
-        text.push_str(&format!(
-            "# HELP dlock_{name} {help}\n# TYPE dlock_{name} {kind}\ndlock_{name} {value}\n"
-        ));
+        write(&mut text, &format!("dlock_{name}"), kind, help, value);
     };
     metric("serving", "gauge", "1 if requests are served.", u64::from(serving));
     metric("sessions", "gauge", "Sessions at home here.", *sessions as u64);
@@ -58,15 +57,39 @@ fn render(statistics: &Statistics, serving: bool) -> String {
     text
 }
 
+/// What every process shows to Prometheus, by the names that it has for them.
+fn render_process(usage: &ProcessUsage) -> String {
+    let ProcessUsage { cpu, resident_bytes, resident_bytes_peak: _ } = usage;
+    let mut text = String::new();
+    let cpu = cpu.as_secs_f64();
+    write(
+        &mut text,
+        "process_cpu_seconds_total",
+        "counter",
+        "User and system CPU time spent, in seconds.",
+        cpu,
+    );
+    write(&mut text, "process_resident_memory_bytes", "gauge", "Resident memory, in bytes.", resident_bytes);
+    text
+}
+
+fn write(text: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {
+    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn metrics_have_help_type_and_value() {
         let text = render(&Statistics { grants: 7, ..Statistics::default() }, true);
         assert!(text.contains("# TYPE dlock_grants_total counter\ndlock_grants_total 7\n"));
         assert!(text.contains("dlock_serving 1\n"));
+        let usage =
+            ProcessUsage { cpu: Duration::from_millis(1500), resident_bytes: 7, resident_bytes_peak: 9 };
+        assert!(render_process(&usage).contains("\nprocess_cpu_seconds_total 1.5\n"));
         assert_eq!(text.lines().filter(|line| line.starts_with("# HELP")).count(), text.lines().count() / 3);
     }
 }

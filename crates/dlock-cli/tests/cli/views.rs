@@ -76,26 +76,3 @@ fn a_server_that_is_not_there_is_not_healthy() {
     assert_eq!(server.code(&["health"]), 0);
     assert_eq!(server.code(&["--endpoints", "127.0.0.1:1", "health"]), 69);
 }
-
-#[test]
-fn a_bench_measures() {
-    let server = Server::start();
-    let report = server.json(&[
-        "bench",
-        "--clients",
-        "2",
-        "--in-flight",
-        "8",
-        "--duration",
-        "300ms",
-        "--warm-up",
-        "100ms",
-    ]);
-    assert!(report["pairs"].as_u64().unwrap() > 0);
-    assert_eq!(report["errors"], 0);
-    assert!(report["pair"]["p50"].as_f64().unwrap() > 0.0);
-    for workload in ["hot", "read-shared", "convert", "try", "sessions"] {
-        let arguments = ["bench", "--workload", workload, "--duration", "100ms", "--warm-up", "50ms"];
-        assert_eq!(server.json(&arguments)["errors"], 0, "{workload}");
-    }
-}

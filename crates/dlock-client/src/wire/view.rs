@@ -6,6 +6,7 @@ use crate::{
 };
 use dlock_core::{Epoch, LockId, Mode, ResourceId, Token, ValueBlock, ValueRead};
 use dlock_proto::{duration, v1};
+use dlock_runtime::ProcessUsage;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -153,6 +154,15 @@ pub(crate) fn server(info: v1::GetServerInfoResponse) -> Result<ServerInfo, Erro
         draining: info.draining,
         conditions: info.conditions,
         tasks: info.tasks,
+        process: info.process.map(process).transpose()?,
+    })
+}
+
+fn process(info: v1::ProcessInfo) -> Result<ProcessUsage, Error> {
+    Ok(ProcessUsage {
+        cpu: time(info.cpu_time)?,
+        resident_bytes: info.resident_bytes,
+        resident_bytes_peak: info.resident_bytes_peak,
     })
 }
 

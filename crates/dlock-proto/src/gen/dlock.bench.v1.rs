@@ -13,6 +13,36 @@ pub struct EchoResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub payload: ::prost::bytes::Bytes,
 }
+/// See EchoService.EchoOnce.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EchoOnceRequest {
+    /// Any bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub payload: ::prost::bytes::Bytes,
+}
+/// See EchoService.EchoOnce.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EchoOnceResponse {
+    /// As they came.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub payload: ::prost::bytes::Bytes,
+}
+/// See EchoService.GetProcess.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProcessRequest {}
+/// See EchoService.GetProcess.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProcessResponse {
+    /// The processors' time since its start, its own and the system's for it; left out where the system does not tell.
+    #[prost(message, optional, tag = "1")]
+    pub cpu_time: ::core::option::Option<::prost_types::Duration>,
+    /// How much of its memory is in RAM.
+    #[prost(uint64, tag = "2")]
+    pub resident_bytes: u64,
+    /// How much of it was at most, since its start.
+    #[prost(uint64, tag = "3")]
+    pub resident_bytes_peak: u64,
+}
 /// Generated client implementations.
 pub mod echo_service_client {
     #![allow(
@@ -119,6 +149,56 @@ pub mod echo_service_client {
                 .insert(GrpcMethod::new("dlock.bench.v1.EchoService", "Echo"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Returns one message as it came.
+        pub async fn echo_once(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EchoOnceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EchoOnceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dlock.bench.v1.EchoService/EchoOnce",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dlock.bench.v1.EchoService", "EchoOnce"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the echo's process has used.
+        pub async fn get_process(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProcessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProcessResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dlock.bench.v1.EchoService/GetProcess",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dlock.bench.v1.EchoService", "GetProcess"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -145,6 +225,22 @@ pub mod echo_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::EchoRequest>>,
         ) -> std::result::Result<tonic::Response<Self::EchoStream>, tonic::Status>;
+        /// Returns one message as it came.
+        async fn echo_once(
+            &self,
+            request: tonic::Request<super::EchoOnceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EchoOnceResponse>,
+            tonic::Status,
+        >;
+        /// What the echo's process has used.
+        async fn get_process(
+            &self,
+            request: tonic::Request<super::GetProcessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProcessResponse>,
+            tonic::Status,
+        >;
     }
     /// Echoes messages. Served by `dlockctl` itself, for `dlockctl bench --floor`.
     #[derive(Debug)]
@@ -265,6 +361,96 @@ pub mod echo_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dlock.bench.v1.EchoService/EchoOnce" => {
+                    #[allow(non_camel_case_types)]
+                    struct EchoOnceSvc<T: EchoService>(pub Arc<T>);
+                    impl<
+                        T: EchoService,
+                    > tonic::server::UnaryService<super::EchoOnceRequest>
+                    for EchoOnceSvc<T> {
+                        type Response = super::EchoOnceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EchoOnceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EchoService>::echo_once(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EchoOnceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/dlock.bench.v1.EchoService/GetProcess" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProcessSvc<T: EchoService>(pub Arc<T>);
+                    impl<
+                        T: EchoService,
+                    > tonic::server::UnaryService<super::GetProcessRequest>
+                    for GetProcessSvc<T> {
+                        type Response = super::GetProcessResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProcessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EchoService>::get_process(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProcessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

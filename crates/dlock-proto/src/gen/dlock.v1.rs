@@ -143,6 +143,19 @@ pub struct FieldViolation {
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
 }
+/// What a process has used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProcessInfo {
+    /// The processors' time since its start, its own and the system's for it.
+    #[prost(message, optional, tag = "1")]
+    pub cpu_time: ::core::option::Option<::prost_types::Duration>,
+    /// How much of its memory is in RAM.
+    #[prost(uint64, tag = "2")]
+    pub resident_bytes: u64,
+    /// How much of it was at most, since its start.
+    #[prost(uint64, tag = "3")]
+    pub resident_bytes_peak: u64,
+}
 /// How a lock may be shared. Compatibility is that of the classic distributed lock managers:
 ///
 /// ```text
@@ -2387,6 +2400,9 @@ pub struct GetServerInfoResponse {
     /// before.
     #[prost(uint64, tag = "9")]
     pub tasks: u64,
+    /// What its process has used; left out where its system does not tell.
+    #[prost(message, optional, tag = "10")]
+    pub process: ::core::option::Option<ProcessInfo>,
 }
 /// Generated client implementations.
 pub mod query_service_client {

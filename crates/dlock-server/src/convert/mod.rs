@@ -11,4 +11,4 @@ pub(crate) use incoming::{
     token,
 };
 pub(crate) use outgoing::{blocking, claim_result, event, granted, queued, session_terms};
-pub(crate) use views::{member_info, resource_event, resource_info, session_info};
+pub(crate) use views::{member_info, process_info, resource_event, resource_info, session_info};

@@ -6,6 +6,7 @@ use dlock_core::{LockKey, ResourceId};
 use dlock_engine::{MemberView, ResourceEvent, ResourceView, SessionView};
 use dlock_proto::v1::{self, watch_resources_response::Event};
 use dlock_proto::{duration_to_proto, mode_to_proto};
+use dlock_runtime::ProcessUsage;
 
 fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
@@ -83,6 +84,14 @@ pub(crate) fn member_info(view: MemberView) -> v1::MemberInfo {
         started: Some(timestamp(view.started_unix_ms)),
         this_member: view.this,
         dead: view.dead,
+    }
+}
+
+pub(crate) fn process_info(usage: ProcessUsage) -> v1::ProcessInfo {
+    v1::ProcessInfo {
+        cpu_time: Some(duration_to_proto(usage.cpu)),
+        resident_bytes: usage.resident_bytes,
+        resident_bytes_peak: usage.resident_bytes_peak,
     }
 }
 

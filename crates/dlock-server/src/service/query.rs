@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use dlock_engine::Engine;
 use dlock_proto::v1::query_service_server::QueryService;
 use dlock_proto::v1::*;
+use dlock_runtime::ProcessUsage;
 use futures::StreamExt;
 use tokio::runtime::Handle;
 use tonic::{Request, Response};
@@ -76,6 +77,7 @@ impl QueryService for QueryApi {
             draining: health.draining,
             conditions: health.conditions.into_iter().map(|c| format!("{}: {}", c.code, c.message)).collect(),
             tasks: Handle::current().metrics().num_alive_tasks() as u64,
+            process: ProcessUsage::now().map(convert::process_info),
         }))
     }
 }

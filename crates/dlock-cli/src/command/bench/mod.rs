@@ -1,188 +1,170 @@
 //! `dlockctl bench`: a load on a whole system, and what it takes.
 //!
-//! Closed loop: each of the locks that are under way at a time is acquired and released again and again, as fast as
-//! the answers come. Latencies are of what was begun after the warm-up.
+//! ```text
+//!  crew (threads) ── load ── workload ── locker ─┬─ the SDK: sessions on streams
+//!                     │                          └─ unary
+//!                     ├─ floor ── echo           the same without locks, in turns
+//!                     └─ usage                   CPU and memory of both sides
+//! ```
 
+mod connection;
+mod counts;
+mod crew;
 mod echo;
+mod floor;
+mod idle;
 mod load;
+mod locker;
+mod names;
+mod pace;
+mod report;
+mod unary;
+mod usage;
+mod workload;
 
-use crate::arguments::{Bench, Global, OutputFormat, Workload};
-use crate::exit::Exit;
-use crate::output;
-use hdrhistogram::Histogram;
-use serde::Serialize;
-use std::time::Duration;
+use crate::arguments::{Bench, Global, Workload};
+use crate::exit::{self, Exit};
+use crew::Crew;
+use floor::Floor;
+use load::Load;
+use locker::{EachItsSession, Locker};
+use report::{Held, Report, Results};
+use unary::Unary;
+use usage::Servers;
 
 pub(crate) use echo::serve as serve_echo;
 
-/// What was measured. Times are in microseconds.
-#[derive(Serialize)]
-struct Report {
-    workload: Workload,
-    clients: u32,
-    in_flight: u32,
-    seconds: f64,
-    pairs: u64,
-    pairs_per_second: f64,
-    /// Requests that were refused, as a *try* is.
-    refused: u64,
-    errors: u64,
-    acquire: Latency,
-    release: Latency,
-    pair: Latency,
-    /// Of this program, user and system, per million pairs.
-    client_cpu_seconds_per_million: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    floor: Option<Floor>,
-}
-
-/// The plain echo beside it.
-#[derive(Serialize)]
-struct Floor {
-    echoes_per_second: f64,
-    /// Two messages each way make a pair: pairs × 2 / echoes.
-    ratio: f64,
-}
-
-/// How long something takes, in microseconds.
-#[derive(Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
-}
-
-impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Latency {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-        Latency {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max() as f64 / 1000.0,
-        }
-    }
-
-    fn cells(&self, what: &str) -> Vec<String> {
-        let cells = [self.p50, self.p90, self.p99, self.p999, self.max].map(|value| format!("{value:.0}"));
-        std::iter::once(what.to_owned()).chain(cells).collect()
-    }
-}
-
-/// What is counted while it runs; times in nanoseconds.
-struct Counts {
-    pairs: u64,
-    refused: u64,
-    errors: u64,
-    first_error: Option<String>,
-    acquire: Histogram<u64>,
-    release: Histogram<u64>,
-    pair: Histogram<u64>,
-}
-
-impl Counts {
-    fn new() -> Result<Counts, Exit> {
-        // Up to ten minutes, three digits.
-        let histogram = || {
-            Histogram::new_with_bounds(1, 600_000_000_000, 3).map_err(|e| Exit::new(crate::exit::FAILURE, e))
-        };
-        let (acquire, release, pair) = (histogram()?, histogram()?, histogram()?);
-        Ok(Counts { pairs: 0, refused: 0, errors: 0, first_error: None, acquire, release, pair })
-    }
-
-    fn add(&mut self, other: Counts) {
-        self.pairs += other.pairs;
-        self.refused += other.refused;
-        self.errors += other.errors;
-        self.first_error = self.first_error.take().or(other.first_error);
-        for (mine, theirs) in [
-            (&mut self.acquire, other.acquire),
-            (&mut self.release, other.release),
-            (&mut self.pair, other.pair),
-        ] {
-            // Both have the same bounds.
-            let _ = mine.add(theirs);
-        }
-    }
-
-    fn error(&mut self, error: &dlock_client::Error) {
-        self.errors += 1;
-        self.first_error.get_or_insert_with(|| error.to_string());
-    }
-}
+/// Into how many slices the load and its floor are cut, which take turns: a machine that changes its speed changes it
+/// for both.
+const SLICES: u32 = 4;
 
 pub(crate) async fn run(global: &Global, arguments: Bench) -> Result<u8, Exit> {
-    if arguments.in_flight < arguments.clients {
-        return Err(Exit::usage("--in-flight: give each client at least one lock (--clients is greater)"));
-    }
-    // Interleaved with the echo, so that a machine that changes its speed changes it for both.
-    let rounds: u32 = if arguments.floor { 2 } else { 1 };
-    let part = arguments.duration / rounds;
-    let echo = if arguments.floor { Some(echo::Echo::start().await?) } else { None };
-    let (mut counts, mut took, mut cpu, mut echoes) = (Counts::new()?, Duration::ZERO, 0.0, 0.0);
-    for _ in 0..rounds {
-        let measured = load::run(global, &arguments, part).await?;
-        counts.add(measured.counts);
-        took += measured.took;
-        cpu += measured.cpu_seconds;
-        if let Some(echo) = &echo {
-            echoes += echo.measure(arguments.clients, arguments.in_flight, arguments.warm_up, part).await?;
+    check(&arguments)?;
+    let crew = Crew::start(arguments.threads.unwrap_or_else(crew::threads_default).min(arguments.in_flight))?;
+    let servers = Servers::connect(global).await?;
+    match arguments.workload {
+        Workload::IdleSessions => {
+            idle::run(global, &arguments, &crew, &servers).await?.show(global.output)?;
         }
-    }
-    let pairs_per_second = counts.pairs as f64 / took.as_secs_f64();
-    let floor = echo.map(|_| {
-        let echoes_per_second = echoes / f64::from(rounds);
-        Floor { echoes_per_second, ratio: pairs_per_second * 2.0 / echoes_per_second }
-    });
-    let report = Report {
-        workload: arguments.workload,
-        clients: arguments.clients,
-        in_flight: arguments.in_flight,
-        seconds: took.as_secs_f64(),
-        pairs: counts.pairs,
-        pairs_per_second,
-        refused: counts.refused,
-        errors: counts.errors,
-        acquire: Latency::of(&counts.acquire),
-        release: Latency::of(&counts.release),
-        pair: Latency::of(&counts.pair),
-        client_cpu_seconds_per_million: cpu * 1e6 / (counts.pairs.max(1) as f64),
-        floor,
-    };
-    if let Some(error) = &counts.first_error {
-        output::complain(&format!("{} errors, the first: {error}", counts.errors));
-    }
-    match global.output {
-        OutputFormat::Json => output::json(&report)?,
-        OutputFormat::Table => show(&report)?,
+        Workload::Sessions => {
+            let lockers = (0..arguments.clients)
+                .map(|number| {
+                    EachItsSession(locker::builder(global, arguments.ttl, arguments.driver, number))
+                })
+                .collect();
+            measure(global, &arguments, &crew, &servers, lockers).await?;
+        }
+        _ if arguments.unary => {
+            let lockers = unary_clients(global, &arguments, &crew).await?;
+            measure(global, &arguments, &crew, &servers, lockers).await?;
+        }
+        _ => {
+            let mut lockers = Vec::new();
+            for number in 0..arguments.clients {
+                let builder = locker::builder(global, arguments.ttl, arguments.driver, number);
+                let connecting = crew.member(number).spawn(builder.connect());
+                lockers.push(connecting.await.map_err(|error| Exit::new(exit::FAILURE, error))??);
+            }
+            measure(global, &arguments, &crew, &servers, lockers).await?;
+        }
     }
     Ok(0)
 }
 
-fn show(report: &Report) -> Result<(), Exit> {
-    let Report { clients, in_flight, pairs_per_second, refused, errors, .. } = report;
-    output::line(&format!(
-        "{pairs_per_second:.0} acquire+release pairs per second ({clients} clients, {in_flight} in flight, {:.1} s)",
-        report.seconds
-    ))?;
-    if refused + errors > 0 {
-        output::line(&format!("{refused} refused, {errors} errors"))?;
+/// Refuses what makes no sense together.
+fn check(arguments: &Bench) -> Result<(), Exit> {
+    let Bench { workload, clients, in_flight, floor, unary, rate, held, .. } = arguments;
+    let sessions = matches!(workload, Workload::Sessions | Workload::IdleSessions);
+    let usage = |text: &str| Err(Exit::usage(text));
+    if in_flight < clients {
+        return usage("--in-flight: give each client at least one lock (--clients is greater)");
     }
-    let rows = [("acquire", &report.acquire), ("release", &report.release), ("pair", &report.pair)];
-    let header = ["MICROSECONDS", "P50", "P90", "P99", "P99.9", "MAX"];
-    let cells: Vec<Vec<String>> = rows.into_iter().map(|(what, latency)| latency.cells(what)).collect();
-    output::rows(OutputFormat::Table, &header, &cells, Vec::clone)?;
-    output::line(&format!(
-        "{:.1} s of this program's CPU per million pairs",
-        report.client_cpu_seconds_per_million
-    ))?;
-    if let Some(Floor { echoes_per_second, ratio }) = &report.floor {
-        output::line(&format!(
-            "echo: {echoes_per_second:.0} messages per second; pairs x 2 / echoes = {ratio:.2}"
-        ))?;
+    if *floor && (sessions || rate.is_some()) {
+        return usage("--floor: an echo has no sessions and no rate to be compared with");
+    }
+    if sessions && (*unary || *held > 0) {
+        return usage("--unary, --held: the workloads of sessions have neither");
+    }
+    if arguments.connections.is_some_and(|connections| connections != *clients)
+        && !*unary
+        && *workload != Workload::IdleSessions
+    {
+        return usage("--connections: the SDK gives each client a connection of its own");
     }
     Ok(())
+}
+
+async fn unary_clients(global: &Global, arguments: &Bench, crew: &Crew) -> Result<Vec<Unary>, Exit> {
+    let connections = arguments.connections.unwrap_or(arguments.clients);
+    let mut channels = Vec::new();
+    for number in 0..connections {
+        let endpoint = &global.endpoints[number as usize % global.endpoints.len()];
+        channels.push(connection::connect(endpoint, crew.member(number)).await?);
+    }
+    let mut clients = Vec::new();
+    for number in 0..arguments.clients {
+        let channel = channels[(number % connections) as usize].clone();
+        let (namespace, ttl) = (global.namespace.clone(), arguments.ttl);
+        let opening = crew.member(number).spawn(async move { Unary::open(channel, &namespace, ttl).await });
+        let opened = opening.await.map_err(|error| Exit::new(exit::FAILURE, error))?;
+        clients.push(opened.map_err(|error| Exit::new(exit::FAILURE, error))?);
+    }
+    Ok(clients)
+}
+
+/// Runs the load, in turns with its floor if there is to be one, and reports.
+async fn measure<L: Locker>(
+    global: &Global,
+    arguments: &Bench,
+    crew: &Crew,
+    servers: &Servers,
+    lockers: Vec<L>,
+) -> Result<(), Exit> {
+    let connections = arguments.connections.unwrap_or(arguments.clients);
+    let mut load = Load::new(crew, arguments, lockers);
+    let held = hold(arguments, servers, &mut load).await?;
+    // On a hot resource there is one message under way, whoever waits.
+    let in_flight = if arguments.workload == Workload::Hot { 1 } else { arguments.in_flight };
+    let floor = match arguments.floor {
+        true => Some(Floor::start(crew, connections.min(in_flight), in_flight, arguments.unary).await?),
+        false => None,
+    };
+    let slices = if arguments.floor { SLICES } else { 1 };
+    let (mut measured, mut echoes) = (Vec::new(), Vec::new());
+    for number in 0..slices {
+        let warm_up = if number == 0 { arguments.warm_up } else { arguments.warm_up / SLICES };
+        measured.push(load.slice(servers, warm_up, arguments.duration / slices).await?);
+        if let Some(floor) = &floor {
+            echoes.push(floor.slice(warm_up, arguments.duration / slices).await?);
+        }
+    }
+    let used = servers.used().await?;
+    let threads = crew.numbers().end;
+    let echoes = floor.map(|_| (in_flight, echoes));
+    let results = Results { connections, threads, slices: measured, echoes, held, used };
+    Report::new(arguments, results)?.show(global.output)?;
+    load.close().await
+}
+
+/// Takes the locks that are held all the while, and weighs them.
+async fn hold<L: Locker>(
+    arguments: &Bench,
+    servers: &Servers,
+    load: &mut Load<'_, L>,
+) -> Result<Option<Held>, Exit> {
+    if arguments.held == 0 {
+        return Ok(None);
+    }
+    let before = servers.used().await?;
+    load.hold().await?;
+    let after = servers.used().await?;
+    let each = |from: Option<u64>, to: Option<u64>| {
+        Some(to?.saturating_sub(from?) as f64 / f64::from(arguments.held))
+    };
+    Ok(Some(Held {
+        locks: arguments.held,
+        acquired_per_second: f64::from(arguments.held) / after.at.since(before.at).as_secs_f64(),
+        server_bytes_each: each(before.server_resident(), after.server_resident()),
+        client_bytes_each: each(before.client_resident(), after.client_resident()),
+    }))
 }

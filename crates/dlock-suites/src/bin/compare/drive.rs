@@ -23,15 +23,40 @@ pub(crate) enum Names {
     One,
 }
 
-/// How long each pair took.
+/// How long each pair took, in one round or in several.
+#[derive(Default)]
 pub(crate) struct Measured {
+    /// In their order.
     took: Vec<Duration>,
-    duration: Duration,
+    /// Of each round, pairs per second.
+    rates: Vec<f64>,
 }
 
 impl Measured {
+    fn new(mut took: Vec<Duration>, duration: Duration) -> Measured {
+        took.sort_unstable();
+        let rates = vec![took.len() as f64 / duration.as_secs_f64()];
+        Measured { took, rates }
+    }
+
+    /// Another round.
+    pub(crate) fn add(&mut self, round: Measured) {
+        self.took.extend(round.took);
+        self.took.sort_unstable();
+        self.rates.extend(round.rates);
+    }
+
+    /// The mean of the rounds, all equally long.
     pub(crate) fn rate(&self) -> f64 {
-        self.took.len() as f64 / self.duration.as_secs_f64()
+        self.rates.iter().sum::<f64>() / self.rates.len() as f64
+    }
+
+    /// The median of the rounds' ratios to another's, with which it took turns.
+    pub(crate) fn ratio_to(&self, other: &Measured) -> f64 {
+        let mut ratios: Vec<f64> =
+            self.rates.iter().zip(&other.rates).map(|(mine, theirs)| mine / theirs).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(0.0)
     }
 
     /// In milliseconds.
@@ -77,8 +102,7 @@ pub(crate) async fn drive(
     for worker in workers {
         took.extend(worker.await.expect("a worker"));
     }
-    took.sort_unstable();
-    Measured { took, duration }
+    Measured::new(took, duration)
 }
 
 /// Two clients take turns: from the moment at which one begins to release to that at which the other has the lock.
@@ -101,6 +125,18 @@ pub(crate) async fn hand_over(locker: &Arc<dyn Locker>, turns: usize) -> Measure
         held = next;
     }
     held.await;
-    took.sort_unstable();
-    Measured { took, duration: Duration::from_secs(1) }
+    Measured::new(took, Duration::from_secs(1))
+}
+
+/// Times something again and again, with a pause in between: it is to meet a store that has nothing else to do.
+pub(crate) async fn time<F: Future<Output = Duration>>(
+    turns: usize,
+    mut something: impl FnMut() -> F,
+) -> Measured {
+    let mut took = Vec::new();
+    for _ in 0..turns {
+        tokio::time::sleep(Duration::from_millis(8)).await;
+        took.push(something().await);
+    }
+    Measured::new(took, Duration::from_secs(1))
 }

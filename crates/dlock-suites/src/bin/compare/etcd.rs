@@ -1,9 +1,11 @@
 //! etcd without dlock.
 
-use crate::drive::{Held, Locker};
+use crate::drive::{self, Held, Locker, Measured};
 use crate::locks::CONNECTIONS;
 use async_trait::async_trait;
+use dlock_runtime::{BootClock, Clock};
 use etcd_client::{Client, Compare, CompareOp, LockOptions, Txn, TxnOp};
+use tokio::sync::Mutex;
 
 async fn connect(address: &str) -> Vec<Client> {
     let mut clients = Vec::new();
@@ -62,12 +64,12 @@ impl Revisions {
 /// etcd's lock API. Two holders need two leases, so each worker has its own, granted once.
 pub(crate) struct Recipe {
     clients: Vec<Client>,
-    leases: tokio::sync::Mutex<std::collections::HashMap<usize, i64>>,
+    leases: Mutex<std::collections::HashMap<usize, i64>>,
 }
 
 impl Recipe {
     pub(crate) async fn connect(address: &str) -> Recipe {
-        Recipe { clients: connect(address).await, leases: tokio::sync::Mutex::default() }
+        Recipe { clients: connect(address).await, leases: Mutex::default() }
     }
 
     async fn lease(&self, worker: usize, client: &mut Client) -> i64 {
@@ -93,4 +95,20 @@ impl Locker for Recipe {
             client.unlock(key).await.expect("an unlock");
         })
     }
+}
+
+/// From a commit to its event at a watch of another client, which was there before.
+pub(crate) async fn told(address: &str, turns: usize) -> Measured {
+    let clients = connect(address).await;
+    let mut watch = clients[1].watch_client().watch("told", None).await.expect("a watch");
+    let revisions = Mutex::new((0, &mut watch));
+    drive::time(turns, || async {
+        let mut turn = revisions.lock().await;
+        let begun = BootClock.now();
+        turn.0 = swap(&clients[0], "told".to_owned(), turn.0).await;
+        // The first message says that the watch is there.
+        while turn.1.message().await.expect("a message").is_none_or(|message| message.events().is_empty()) {}
+        BootClock.now().since(begun)
+    })
+    .await
 }

@@ -1,95 +1,158 @@
 //! Measures dlock over each store beside the store itself and the recipe that its users would write by hand, in one run.
 //!
 //! *Raw* is what a lock costs at the least: two compare-and-swaps of a record of 200 bytes, one after the other, without
-//! anybody who waits, dies or is told. The *recipe* is etcd's lock API, `SET NX PX` with a scripted delete on Redis, and
-//! a create and a delete in a NATS bucket; where it is contended, those who don't get it ask again after some milliseconds,
-//! except with etcd's API, which waits.
+//! anybody who waits, dies or is told; for the embedded store two records of that length, each on the disk, with as many
+//! to a sync as there are. The *recipe* is etcd's lock API, `SET NX PX` with a scripted delete on Redis, and a create and
+//! a delete in a NATS bucket; where it is contended, those who don't get it ask again after some milliseconds, except with
+//! etcd's API, which waits. All take turns in several rounds.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
+mod disk;
 mod drive;
 mod etcd;
 mod locks;
 mod nats;
 mod redis;
+mod report;
 
+use clap::Parser;
 use dlock_suites::{Backend, Deployment};
-use drive::{Locker, Names, drive};
+use drive::{Locker, Measured, Names, drive};
+use report::{Contended, HandOver, Pairs, Report, Scale};
 use std::sync::Arc;
 use std::time::Duration;
 
-const IN_FLIGHT: [usize; 3] = [1, 64, 512];
+#[derive(Parser)]
+#[command(about = "Measures dlock over stores beside the stores themselves and the usual recipes")]
+struct Arguments {
+    /// The stores: embedded, etcd, redis, nats.
+    #[arg(long, value_parser = Backend::from_name, value_delimiter = ',', default_value = "embedded,etcd,redis,nats")]
+    backend: Vec<Backend>,
+    /// How long each figure takes, all rounds together.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// In how many rounds: in each, all take their turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// How many locks are under way at a time.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,512")]
+    in_flight: Vec<usize>,
+    /// Over how many servers the load is spread, one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    servers: Vec<usize>,
+    /// One JSON value for each store, on a line of its own.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many wait for the contended resource.
+const WAITERS: usize = 64;
+/// How many hand-overs between two are timed, and how many commits that are told elsewhere.
+const TURNS: usize = 300;
 
 struct Contenders {
     raw: Arc<dyn Locker>,
-    recipe: Arc<dyn Locker>,
+    recipe: Option<Arc<dyn Locker>>,
     dlock: Arc<dyn Locker>,
 }
 
-async fn contenders(deployment: &Deployment, servers: usize) -> Contenders {
-    let address = deployment.store.addresses().swap_remove(0);
-    let dlock: Arc<dyn Locker> = Arc::new(locks::Sdk::connect(deployment, servers).await);
-    let (raw, recipe): (Arc<dyn Locker>, Arc<dyn Locker>) = match deployment.backend {
-        Backend::Etcd => {
-            (Arc::new(etcd::Raw::connect(&address).await), Arc::new(etcd::Recipe::connect(&address).await))
+fn main() {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for backend in arguments.backend.clone() {
+        let most = arguments.servers.iter().copied().max().unwrap_or(1).max(2);
+        let deployment = Deployment::start(backend, most);
+        let report = runtime.block_on(compare(&deployment, &arguments));
+        if arguments.json {
+            println!("{}", serde_json::to_string(&report).unwrap());
+        } else {
+            println!("{report}");
         }
-        Backend::Redis => {
-            (Arc::new(redis::Raw::connect(&address).await), Arc::new(redis::Recipe::connect(&address).await))
-        }
-        Backend::Nats => {
-            (Arc::new(nats::Raw::connect(&address).await), Arc::new(nats::Recipe::connect(&address).await))
-        }
+    }
+}
+
+async fn contenders(deployment: &Deployment) -> Contenders {
+    let dlock = Arc::new(locks::Sdk::connect(deployment, 1).await);
+    let address = deployment.store.addresses().first().cloned().unwrap_or_default();
+    let (raw, recipe): (Arc<dyn Locker>, Option<Arc<dyn Locker>>) = match deployment.backend {
+        Backend::Embedded => (Arc::new(disk::Raw::start()), None),
+        Backend::Etcd => (
+            Arc::new(etcd::Raw::connect(&address).await),
+            Some(Arc::new(etcd::Recipe::connect(&address).await)),
+        ),
+        Backend::Redis => (
+            Arc::new(redis::Raw::connect(&address).await),
+            Some(Arc::new(redis::Recipe::connect(&address).await)),
+        ),
+        Backend::Nats => (
+            Arc::new(nats::Raw::connect(&address).await),
+            Some(Arc::new(nats::Recipe::connect(&address).await)),
+        ),
         other => panic!("{other:?} is not compared"),
     };
     Contenders { raw, recipe, dlock }
 }
 
-fn main() {
-    let seconds = std::env::args().nth(1).map_or(3, |argument| argument.parse().expect("seconds"));
-    let duration = Duration::from_secs(seconds);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    for backend in [Backend::Etcd, Backend::Redis, Backend::Nats] {
-        let deployment = Deployment::start(backend, 2);
-        runtime.block_on(compare(backend.title(), &deployment, duration));
+async fn compare(deployment: &Deployment, arguments: &Arguments) -> Report {
+    let Contenders { raw, recipe, dlock } = contenders(deployment).await;
+    let mut report = Report::of(deployment.backend);
+    for in_flight in arguments.in_flight.iter().copied() {
+        let [raw, recipe, dlock] =
+            rounds([Some(&raw), recipe.as_ref(), Some(&dlock)], Names::Own, in_flight, arguments).await;
+        report.pairs.push(Pairs::of(in_flight, raw.as_ref(), recipe.as_ref(), dlock.as_ref()));
     }
+    let two: Arc<dyn Locker> = Arc::new(locks::Sdk::connect(deployment, 2).await);
+    let two = (deployment.servers.len() > 1).then_some(&two);
+    let names = ["recipe", "dlock, one server", "dlock, two servers"];
+    let lockers = [recipe.as_ref(), Some(&dlock), two];
+    let contended = rounds(lockers, Names::One, WAITERS, arguments).await;
+    for (who, measured) in names.into_iter().zip(contended) {
+        report.contended.extend(measured.map(|measured| Contended::of(who, &measured)));
+    }
+    for (who, locker) in names.into_iter().zip(lockers) {
+        if let Some(locker) = locker {
+            report.hand_over.push(HandOver::of(who, &drive::hand_over(locker, TURNS).await));
+        }
+    }
+    let told = told(deployment).await;
+    report.hand_over.extend(told.map(|told| HandOver::of("a raw commit that is told elsewhere", &told)));
+    let most = arguments.in_flight.iter().copied().max().unwrap_or(1);
+    for servers in arguments.servers.iter().copied().filter(|servers| *servers <= deployment.servers.len()) {
+        let locker: Arc<dyn Locker> = Arc::new(locks::Sdk::connect(deployment, servers).await);
+        let [measured] = rounds([Some(&locker)], Names::Own, most, arguments).await;
+        report.servers.extend(measured.map(|measured| Scale { servers, pairs_per_second: measured.rate() }));
+    }
+    report
 }
 
-async fn compare(name: &str, deployment: &Deployment, duration: Duration) {
-    let one = contenders(deployment, 1).await;
-    println!("### {name}: each lock on a name of its own\n");
-    println!("| in flight | raw pairs/s | recipe | **dlock** | p50 | p99 | dlock / raw | dlock / recipe |");
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for in_flight in IN_FLIGHT {
-        let raw = drive(&one.raw, Names::Own, in_flight, duration).await;
-        let recipe = drive(&one.recipe, Names::Own, in_flight, duration).await;
-        let dlock = drive(&one.dlock, Names::Own, in_flight, duration).await;
-        println!(
-            "| {in_flight} | {:.0} | {:.0} | {:.0} | {:.2} ms | {:.2} ms | {:.2} | {:.2} |",
-            raw.rate(),
-            recipe.rate(),
-            dlock.rate(),
-            dlock.percentile(0.5),
-            dlock.percentile(0.99),
-            dlock.rate() / raw.rate(),
-            dlock.rate() / recipe.rate(),
-        );
+/// Lets all that are there take turns.
+async fn rounds<const N: usize>(
+    lockers: [Option<&Arc<dyn Locker>>; N],
+    names: Names,
+    in_flight: usize,
+    arguments: &Arguments,
+) -> [Option<Measured>; N] {
+    let duration = Duration::from_secs_f64(arguments.seconds / f64::from(arguments.rounds));
+    let mut all = [const { None }; N];
+    for _ in 0..arguments.rounds {
+        for (locker, measured) in lockers.iter().zip(&mut all) {
+            if let Some(locker) = locker {
+                let slice = drive(locker, names, in_flight, duration).await;
+                measured.get_or_insert_with(Measured::default).add(slice);
+            }
+        }
     }
-    println!("\n### {name}: 64 on one name\n");
-    println!("| | hand-overs/s | p50 of a wait | p99 |");
-    println!("| --- | ---: | ---: | ---: |");
-    let two = contenders(deployment, 2).await;
-    let rows =
-        [("recipe", &one.recipe), ("dlock, one server", &one.dlock), ("dlock, two servers", &two.dlock)];
-    for (row, locker) in rows {
-        let measured = drive(locker, Names::One, 64, duration).await;
-        let (rate, p50, p99) = (measured.rate(), measured.percentile(0.5), measured.percentile(0.99));
-        println!("| {row} | {rate:.0} | {p50:.1} ms | {p99:.1} ms |");
+    all
+}
+
+/// How long it takes from a commit to its being known on another connection: one commit and one notification, by the
+/// store's own means.
+async fn told(deployment: &Deployment) -> Option<Measured> {
+    let address = deployment.store.addresses().first().cloned()?;
+    match deployment.backend {
+        Backend::Etcd => Some(etcd::told(&address, TURNS).await),
+        Backend::Redis => Some(redis::told(&address, TURNS).await),
+        Backend::Nats => Some(nats::told(&address, TURNS).await),
+        _ => None,
     }
-    println!("\n### {name}: from one client's release to the other's grant\n");
-    println!("| | p50 | p99 |");
-    println!("| --- | ---: | ---: |");
-    for (row, locker) in rows {
-        let measured = drive::hand_over(locker, 300).await;
-        println!("| {row} | {:.2} ms | {:.2} ms |", measured.percentile(0.5), measured.percentile(0.99));
-    }
-    println!();
 }

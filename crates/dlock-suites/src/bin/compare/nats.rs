@@ -1,16 +1,19 @@
 //! NATS without dlock.
 
-use crate::drive::{Held, Locker};
+use crate::drive::{self, Held, Locker, Measured};
 use crate::locks::CONNECTIONS;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{self, Context, stream};
 use async_trait::async_trait;
+use dlock_runtime::{BootClock, Clock};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
 
 async fn connect(address: &str, bucket: &str) -> Vec<Context> {
     let mut contexts = Vec::new();
@@ -92,4 +95,22 @@ impl Locker for Recipe {
             sequences.lock().insert(subject, deleted);
         })
     }
+}
+
+/// From a commit to the message of its subject at a subscriber of another connection.
+pub(crate) async fn told(address: &str, turns: usize) -> Measured {
+    let contexts = connect(address, "told").await;
+    let client = async_nats::connect(address).await.expect("a connection");
+    let subject = "$KV.told.one".to_owned();
+    let subscriber = client.subscribe(subject.clone()).await.expect("a subscription");
+    client.flush().await.expect("a connection");
+    let turn = AsyncMutex::new((0, subscriber));
+    drive::time(turns, || async {
+        let mut turn = turn.lock().await;
+        let begun = BootClock.now();
+        turn.0 = publish(&contexts[0], subject.clone(), turn.0, 200).await.expect("nobody else writes it");
+        turn.1.next().await.expect("a message");
+        BootClock.now().since(begun)
+    })
+    .await
 }

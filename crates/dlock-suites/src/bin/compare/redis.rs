@@ -1,13 +1,16 @@
 //! Redis without dlock.
 
-use crate::drive::{Held, Locker};
+use crate::drive::{self, Held, Locker, Measured};
 use crate::locks::CONNECTIONS;
 use async_trait::async_trait;
+use dlock_runtime::{BootClock, Clock};
+use futures::StreamExt;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Script};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 async fn connect(address: &str) -> Vec<MultiplexedConnection> {
     let client = Client::open(format!("redis://{address}")).expect("an address");
@@ -24,6 +27,12 @@ pub(crate) struct Raw(Vec<MultiplexedConnection>, Arc<Script>);
 const SWAP: &str = "local found = redis.call('GET', KEYS[1])
 if found and string.sub(found, 1, 8) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
+return 1";
+
+const SWAP_AND_PUBLISH: &str = "local found = redis.call('GET', KEYS[1])
+if found and string.sub(found, 1, 8) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('PUBLISH', KEYS[1], ARGV[1])
 return 1";
 
 impl Raw {
@@ -81,4 +90,21 @@ impl Locker for Recipe {
             assert_eq!(deleted, 1, "it was still ours");
         })
     }
+}
+
+/// From a commit, which publishes in the same script, to the message at a subscriber.
+pub(crate) async fn told(address: &str, turns: usize) -> Measured {
+    let client = Client::open(format!("redis://{address}")).expect("an address");
+    let mut subscriber = client.get_async_pubsub().await.expect("a connection");
+    subscriber.subscribe("told").await.expect("a subscription");
+    let (connections, script) = (connect(address).await, Script::new(SWAP_AND_PUBLISH));
+    let subscriber = Mutex::new(subscriber);
+    drive::time(turns, || async {
+        let mut subscriber = subscriber.lock().await;
+        let begun = BootClock.now();
+        swap(&mut connections[0].clone(), &script, "told", "version0", "version0").await;
+        subscriber.on_message().next().await.expect("a message");
+        BootClock.now().since(begun)
+    })
+    .await
 }
