@@ -29,7 +29,7 @@ use crate::driver::link::{Link, LinkEvent};
 use crate::driver::transport::Transport;
 use crate::driver::waiters::Waiters;
 use crate::session::machine::{Effect, End, LinkId, Machine, Settings};
-use crate::wire::{self, ClientIdentity};
+use crate::wire::ClientIdentity;
 use crate::{Error, SessionEvent};
 use dlock_core::Timestamp;
 use dlock_runtime::Environment;
@@ -201,7 +201,8 @@ impl Driver {
                 Effect::Connect { link, endpoint } => {
                     // The first link shares the connection of calls. Later ones come of trouble with one.
                     let fresh = self.cell.session().is_some();
-                    self.links.push(Link::connect(link, endpoint, fresh, self.transport.clone()));
+                    let (transport, identity) = (self.transport.clone(), self.identity.clone());
+                    self.links.push(Link::connect(link, endpoint, fresh, transport, identity));
                 }
                 Effect::Disconnect { link } => self.links.retain(|other| other.id != link),
                 Effect::Outcome { lock, outcome } => self.waiters.outcome(lock, outcome),
@@ -228,7 +229,7 @@ impl Driver {
             while link.poll_room(cx).is_ready()
                 && let Some(frame) = self.machine.poll_frame(link.id, now)
             {
-                link.send(wire::encode(frame, &self.identity));
+                link.send(frame);
             }
         }
     }
