@@ -64,7 +64,8 @@ impl SessionCell {
 /// What one lock's guard shares with the driver.
 pub(crate) struct LockCell {
     loss: OnceLock<LossReason>,
-    lost: CancellationToken,
+    /// Made when it is first asked for: most guards are never asked.
+    lost: Mutex<Option<CancellationToken>>,
     held: Arc<HeldCell>,
 }
 
@@ -98,18 +99,22 @@ impl LockCell {
     pub(crate) fn new(mode: Mode, token: Token) -> LockCell {
         let mode = Mutex::new(HeldMode { mode, token, given_up: Vec::new() });
         let held = HeldCell { mode, blocking: OnceLock::new() };
-        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: Arc::new(held) }
+        LockCell { loss: OnceLock::new(), lost: Mutex::new(None), held: Arc::new(held) }
     }
 
     /// One more acquire of a lock that is held.
     pub(crate) fn sharing(&self) -> LockCell {
-        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: self.held.clone() }
+        LockCell { loss: OnceLock::new(), lost: Mutex::new(None), held: self.held.clone() }
     }
 
     /// The driver: the lock is lost. The first reason stays.
     pub(crate) fn lose(&self, reason: LossReason) {
         if self.loss.set(reason).is_ok() {
-            self.lost.cancel();
+            // A token that is made from now on finds the loss.
+            let lost = self.lost.lock().clone();
+            if let Some(lost) = lost {
+                lost.cancel();
+            }
         }
     }
 
@@ -118,8 +123,13 @@ impl LockCell {
     }
 
     /// Cancelled when the lock is lost.
-    pub(crate) fn lost(&self) -> &CancellationToken {
-        &self.lost
+    pub(crate) fn lost(&self) -> CancellationToken {
+        let lost = self.lost.lock().get_or_insert_default().clone();
+        // The lock may have been lost before there was a token to cancel.
+        if self.loss.get().is_some() {
+            lost.cancel();
+        }
+        lost
     }
 
     /// The guard: a conversion to this mode may have been done, or may be yet. Until the driver knows, only what it
@@ -227,6 +237,18 @@ mod tests {
         lock.lose(LossReason::Expired);
         assert!(!lock.is_valid(&session) && lock.lost().is_cancelled());
         assert_eq!(lock.loss(), Some(LossReason::Jeopardy));
+    }
+
+    #[test]
+    fn a_token_that_is_asked_for_after_the_loss_is_cancelled() {
+        let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
+        let before = lock.lost().child_token();
+        assert!(!before.is_cancelled());
+        lock.lose(LossReason::Expired);
+        assert!(before.is_cancelled());
+        let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
+        lock.lose(LossReason::Expired);
+        assert!(lock.lost().is_cancelled());
     }
 
     #[tokio::test]

@@ -101,6 +101,7 @@ impl Driver {
             let now = self.cell.clock().now();
             self.take_events(&mut inputs, now);
             self.machine.handle_timeout(now);
+            self.waiters.handle_timeout(now, self.transport.request_timeout);
             // Before the commands: an answer among them is for who waits now, not for who is about to.
             if let Some(end) = self.apply_effects() {
                 break end;
@@ -179,7 +180,7 @@ impl Driver {
                 }
                 Command::Release { lock, value, reply } => {
                     if self.machine.release(lock, value) {
-                        self.waiters.release(lock, reply);
+                        self.waiters.release(lock, reply, now + self.transport.request_timeout);
                     }
                 }
                 Command::Close { reply } => {
@@ -235,7 +236,8 @@ impl Driver {
     }
 
     fn arm_timer(&mut self, now: Timestamp) {
-        let Some(at) = self.machine.poll_timeout(now) else { return };
+        let next = [self.machine.poll_timeout(now), self.waiters.next_timeout()];
+        let Some(at) = next.into_iter().flatten().min() else { return };
         // A timer that goes off too early does no harm, and most are moved on before they go off.
         if self.timer.as_ref().is_none_or(|(armed, _)| *armed > at) {
             self.timer = Some((at, self.cell.clock().sleep_until(at)));

@@ -41,7 +41,11 @@ fn usual(message: &[u8]) -> Option<ServerMessage> {
     let mut inner = Fields(fields.bytes(tag)?);
     let body = match tag {
         4 => Body::Heartbeat(v1::HeartbeatAcknowledged { epoch: inner.number(1)?, nonce: inner.number(2)? }),
-        5 => Body::Queued(v1::LockQueued { lock_id: inner.number(1)?, ahead: inner.number(2)? as u32, held: None }),
+        5 => Body::Queued(v1::LockQueued {
+            lock_id: inner.number(1)?,
+            ahead: inner.number(2)? as u32,
+            held: None,
+        }),
         6 => Body::Granted(v1::LockGranted {
             lock_id: inner.number(1)?,
             mode: inner.number(2)? as i32,

@@ -195,8 +195,8 @@ impl Fielded for Request {
 impl Fielded for ResourceId {
     fn fields(&self, to: &mut impl Fields) {
         // Neither is ever empty.
-        to.bytes(1, self.namespace.as_str().as_bytes());
-        to.bytes(2, self.name.as_str().as_bytes());
+        to.bytes(1, self.namespace().as_bytes());
+        to.bytes(2, self.name().as_bytes());
     }
 }
 

@@ -188,13 +188,18 @@ fn outgoing() -> impl Strategy<Value = Outgoing> {
 fn granted() -> impl Strategy<Value = v1::LockGranted> {
     let value = option::of((vec(any::<u8>(), 0..200), any::<bool>()))
         .prop_map(|value| value.map(|(data, valid)| v1::ValueBlock { data: data.into(), valid }));
-    (number(), 0..8i32, number(), any::<u32>(), value)
-        .prop_map(|(lock_id, mode, token, holds, value)| v1::LockGranted { lock_id, mode, token, holds, value })
+    (number(), 0..8i32, number(), any::<u32>(), value).prop_map(|(lock_id, mode, token, holds, value)| {
+        v1::LockGranted { lock_id, mode, token, holds, value }
+    })
 }
 
 fn heard() -> impl Strategy<Value = Heard> {
-    let failure = (any::<i32>(), ".{0,20}", 0..28i32)
-        .prop_map(|(code, message, reason)| v1::Failure { code, message, reason, ..Default::default() });
+    let failure = (any::<i32>(), ".{0,20}", 0..28i32).prop_map(|(code, message, reason)| v1::Failure {
+        code,
+        message,
+        reason,
+        ..Default::default()
+    });
     prop_oneof![
         4 => granted().prop_map(Heard::Granted),
         4 => number().prop_map(|lock_id| Heard::Released(v1::LockReleased { lock_id })),
@@ -281,9 +286,8 @@ proptest! {
 
 #[test]
 fn a_message_in_an_unusual_order_is_decoded_all_the_same() {
-    let frame = |sequence, body| {
-        SessionResponse { messages: vec![ServerMessage { sequence, body }] }.encode_to_vec()
-    };
+    let frame =
+        |sequence, body| SessionResponse { messages: vec![ServerMessage { sequence, body }] }.encode_to_vec();
     let granted = v1::LockGranted { lock_id: 1, mode: 6, token: 7, holds: 1, value: None };
     let usual = frame(9, Some(Heard::Granted(granted)));
     // The sequence number last, and a field that this client does not know.
@@ -323,19 +327,16 @@ fn a_request_has_at_most_the_bytes_it_is_reckoned_with() {
         assert!(frame.len() <= reckoned, "{} > {reckoned}", frame.len());
         assert!(reckoned <= REQUEST_BYTES_MAX);
     }
-    let claim = Claim {
-        lock,
-        resource,
-        token: Token::from_u64(i64::MAX as u64),
-        waiting: Some(RequestId(u64::MAX)),
-    };
+    let claim =
+        Claim { lock, resource, token: Token::from_u64(i64::MAX as u64), waiting: Some(RequestId(u64::MAX)) };
     assert!(claim_to_proto(&claim).encoded_len() + 4 <= claim.bytes());
 }
 
 #[test]
 fn a_frame_that_makes_no_sense_is_an_error_and_one_of_the_future_is_not() {
     let decode = |body| {
-        decode(&SessionResponse { messages: vec![ServerMessage { sequence: 1, body }] }.encode_to_vec()).unwrap()
+        decode(&SessionResponse { messages: vec![ServerMessage { sequence: 1, body }] }.encode_to_vec())
+            .unwrap()
     };
     assert!(matches!(decode(None).as_deref(), Ok([])));
     for body in [

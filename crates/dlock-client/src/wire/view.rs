@@ -11,10 +11,7 @@ use std::time::Duration;
 
 /// A resource's name, as it is sent.
 pub(crate) fn resource_to_proto(resource: &ResourceId) -> v1::Resource {
-    v1::Resource {
-        namespace: resource.namespace().to_owned(),
-        name: resource.name().to_owned(),
-    }
+    v1::Resource { namespace: resource.namespace().to_owned(), name: resource.name().to_owned() }
 }
 
 /// A mode that must be there.
