@@ -7,7 +7,7 @@ use crate::wire::{self, ClientIdentity};
 use crate::{Error, LossReason};
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, Timestamp};
-use dlock_proto::v1::SessionResponse;
+use dlock_proto::v1::{SessionRequest, SessionResponse};
 use dlock_runtime::Entropy;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -18,8 +18,10 @@ use std::time::Duration;
 /// # Panics
 /// When it isn't.
 pub fn understand(frame: SessionResponse) {
-    if let Err(error) = wire::decode(frame.clone()) {
-        panic!("the SDK does not understand {frame:?}: {error}");
+    match wire::decode(&frame.encode_to_vec()) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => panic!("the SDK does not understand {frame:?}: {error}"),
+        Err(error) => panic!("the SDK can't read {frame:?}: {error}"),
     }
 }
 
@@ -115,8 +117,14 @@ impl Player {
 
     /// As the link does: what can't be understood breaks it.
     fn hear(&mut self, link: Option<LinkId>, frame: &[u8]) {
-        let (Some(link), Ok(frame)) = (link, SessionResponse::decode(frame)) else { return };
-        match wire::decode(frame) {
+        let decoded = wire::decode(frame);
+        assert_eq!(
+            decoded.is_ok(),
+            SessionResponse::decode(frame).is_ok(),
+            "the generated messages disagree"
+        );
+        let (Some(link), Ok(decoded)) = (link, decoded) else { return };
+        match decoded {
             Ok(messages) => self.machine.handle_frame(link, messages, self.now),
             Err(error) => self.break_link(Some(link), error),
         }
@@ -215,7 +223,9 @@ impl Player {
                     greets || frame.received > 0,
                     "{frame:?} before the server has answered the greeting"
                 );
-                drop(wire::encode(frame, &self.identity));
+                let mut bytes = Vec::new();
+                wire::encode(&frame, &self.identity, &mut bytes);
+                assert!(SessionRequest::decode(bytes.as_slice()).is_ok(), "{frame:?} can't be read");
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::driver::cell::LockCell;
 use crate::driver::command::{Command, Granted, SessionHandle};
-use crate::driver::transport::within;
 use crate::sync::oneshot;
 use crate::{Convert, LossReason, ReleaseError};
 use dlock_core::resource::ValueUpdate;
@@ -184,11 +183,10 @@ impl Guard {
         self.released = true;
         // A session that is over drops the command, and with it the reply.
         let _ = self.session.commands.send(Command::Release { lock: self.lock, value, reply: Some(reply) });
-        match within(&**self.session.cell.clock(), self.request_timeout, released).await {
-            Ok(Ok(Ok(()))) if refused => Err(ReleaseError::ValueNotWritten { held }),
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ReleaseError::Lost(self.loss().unwrap_or(LossReason::Closed))),
-            Err(_) => Err(ReleaseError::Unconfirmed { timeout: self.request_timeout }),
+        match released.await {
+            Ok(Ok(())) if refused => Err(ReleaseError::ValueNotWritten { held }),
+            Ok(result) => result,
+            Err(_) => Err(ReleaseError::Lost(self.loss().unwrap_or(LossReason::Closed))),
         }
     }
 }

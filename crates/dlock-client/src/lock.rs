@@ -28,7 +28,8 @@ pub struct Place {
 pub struct Lock {
     client: Arc<Inner>,
     name: String,
-    namespace: String,
+    /// The client's, if none was given.
+    namespace: Option<String>,
     mode: Mode,
     wait: Wait,
     reentrant: bool,
@@ -37,11 +38,10 @@ pub struct Lock {
 
 impl Lock {
     pub(crate) fn new(client: Arc<Inner>, name: String) -> Lock {
-        let namespace = client.namespace.clone();
         Lock {
             client,
             name,
-            namespace,
+            namespace: None,
             mode: Mode::Exclusive,
             wait: Wait::Forever,
             reentrant: false,
@@ -51,7 +51,7 @@ impl Lock {
 
     /// The namespace of the name. Default: the client's.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
+        self.namespace = Some(namespace.into());
         self
     }
 
@@ -89,9 +89,10 @@ impl Lock {
     /// [`Error::WaitTimeout`], [`Error::QueueFull`], [`Error::InvalidArgument`], [`Error::SessionLost`],
     /// [`Error::Unreachable`] when no session can be opened, and what the service refuses otherwise.
     pub async fn acquire(mut self) -> Result<Guard, Error> {
-        let resource = ResourceId::new(&self.namespace, &self.name)?;
-        let clock = self.client.environment.clock.clone();
-        let limit = Limit::new(self.wait, &clock, self.client.transport.request_timeout);
+        let resource =
+            ResourceId::new(self.namespace.as_deref().unwrap_or(&self.client.namespace), &self.name)?;
+        let limit =
+            Limit::new(self.wait, &self.client.environment.clock, self.client.transport.request_timeout);
         let ask = AcquireAsk {
             resource,
             mode: self.mode,
@@ -119,7 +120,7 @@ impl Lock {
         for _ in 0..SESSIONS_TRIED_MAX {
             let session = self.client.session()?;
             // A session that ended before it took the command says nothing: there is a new one, then.
-            if let Some(answer) = self.acquire_in(&session, ask.clone()).await {
+            if let Some(answer) = self.acquire_in(session, ask.clone()).await {
                 return answer;
             }
         }
@@ -127,14 +128,14 @@ impl Lock {
         Err(Error::Closed)
     }
 
-    async fn acquire_in(&mut self, session: &SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {
+    async fn acquire_in(&mut self, session: SessionHandle, ask: AcquireAsk) -> Option<Result<Guard, Error>> {
         let resource = ask.resource.clone();
         let (place_sender, mut place) = match &self.on_queued {
             Some(_) => Some(watch::channel(None)).unzip(),
             None => (None, None),
         };
         let (reply, mut answer) = oneshot::channel();
-        let mut request = Request { session, lock: session.cell.next_lock(), open: true };
+        let mut request = Request { session: &session, lock: session.cell.next_lock(), open: true };
         let command = Command::Acquire { lock: request.lock, ask, place: place_sender, reply };
         session.commands.send(command).ok()?;
         let grant = loop {
@@ -151,7 +152,8 @@ impl Lock {
         request.open = false;
         let request_timeout = self.client.transport.request_timeout;
         let lock = request.lock;
-        Some(grant.map(|granted| Guard::new(session.clone(), lock, resource, granted, request_timeout)))
+        drop(request);
+        Some(grant.map(|granted| Guard::new(session, lock, resource, granted, request_timeout)))
     }
 
     fn report(&mut self, ahead: Option<u32>) {

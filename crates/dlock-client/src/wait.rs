@@ -25,40 +25,46 @@ pub(crate) enum Wait {
 /// The end of one wait, on this client's clock. The service ends waits, too, and is first as a rule; this one holds
 /// also when no server can be reached.
 pub(crate) struct Limit {
-    wait: Wait,
-    begin: Timestamp,
-    request_timeout: Duration,
+    until: WaitUntil,
+    /// Nothing for an endless wait, which then needs no clock.
+    end: Option<End>,
+}
+
+struct End {
+    at: Timestamp,
+    error: Error,
     clock: Arc<dyn Clock>,
 }
 
 impl Limit {
     /// A wait that begins now.
     pub(crate) fn new(wait: Wait, clock: &Arc<dyn Clock>, request_timeout: Duration) -> Limit {
-        Limit { wait, begin: clock.now(), request_timeout, clock: clock.clone() }
+        let (until, at, error) = match wait {
+            Wait::Forever => return Limit { until: WaitUntil::Forever, end: None },
+            Wait::Try => {
+                let error = Error::Timeout { timeout: request_timeout };
+                (WaitUntil::Try, clock.now() + request_timeout, error)
+            }
+            Wait::For(duration) => {
+                let begin = clock.now();
+                (WaitUntil::deadline(begin, duration), begin + duration + GRACE, Error::WaitTimeout)
+            }
+        };
+        Limit { until, end: Some(End { at, error, clock: clock.clone() }) }
     }
 
     /// The wait, for the session.
     pub(crate) fn until(&self) -> WaitUntil {
-        match self.wait {
-            Wait::Try => WaitUntil::Try,
-            Wait::Forever => WaitUntil::Forever,
-            Wait::For(duration) => WaitUntil::deadline(self.begin, duration),
-        }
+        self.until
     }
 
     /// The future's output, unless the wait is over before. The future is dropped then.
     pub(crate) async fn within<T>(self, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let (end, error) = match self.wait {
-            Wait::Forever => return future.await,
-            Wait::Try => {
-                (self.begin + self.request_timeout, Error::Timeout { timeout: self.request_timeout })
-            }
-            Wait::For(duration) => (self.begin + duration + GRACE, Error::WaitTimeout),
-        };
+        let Some(End { at, error, clock }) = self.end else { return future.await };
         tokio::select! {
             biased;
             output = future => output,
-            () = self.clock.sleep_until(end) => Err(error),
+            () = clock.sleep_until(at) => Err(error),
         }
     }
 }

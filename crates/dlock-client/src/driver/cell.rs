@@ -65,7 +65,8 @@ impl SessionCell {
 /// What one lock's guard shares with the driver.
 pub(crate) struct LockCell {
     loss: OnceLock<LossReason>,
-    lost: CancellationToken,
+    /// Made when it is first asked for: most guards are never asked.
+    lost: Mutex<Option<CancellationToken>>,
     held: Arc<HeldCell>,
 }
 
@@ -100,18 +101,22 @@ impl LockCell {
     pub(crate) fn new(mode: Mode, token: Token) -> LockCell {
         let mode = Mutex::new(HeldMode { mode, token, asked: Vec::new() });
         let held = HeldCell { mode, blocking: OnceLock::new() };
-        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: Arc::new(held) }
+        LockCell { loss: OnceLock::new(), lost: Mutex::new(None), held: Arc::new(held) }
     }
 
     /// One more acquire of a lock that is held.
     pub(crate) fn sharing(&self) -> LockCell {
-        LockCell { loss: OnceLock::new(), lost: CancellationToken::new(), held: self.held.clone() }
+        LockCell { loss: OnceLock::new(), lost: Mutex::new(None), held: self.held.clone() }
     }
 
     /// The lock is lost. The first reason stays.
     pub(crate) fn lose(&self, reason: LossReason) {
         if self.loss.set(reason).is_ok() {
-            self.lost.cancel();
+            // A token that is made from now on finds the loss.
+            let lost = self.lost.lock().clone();
+            if let Some(lost) = lost {
+                lost.cancel();
+            }
         }
     }
 
@@ -120,8 +125,13 @@ impl LockCell {
     }
 
     /// Cancelled when the lock is lost.
-    pub(crate) fn lost(&self) -> &CancellationToken {
-        &self.lost
+    pub(crate) fn lost(&self) -> CancellationToken {
+        let lost = self.lost.lock().get_or_insert_default().clone();
+        // The lock may have been lost before there was a token to cancel.
+        if self.loss.get().is_some() {
+            lost.cancel();
+        }
+        lost
     }
 
     /// The guard: a conversion to this mode is about to be asked for. Until it is known what came of it, only what the

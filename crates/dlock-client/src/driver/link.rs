@@ -2,11 +2,9 @@
 
 use crate::driver::transport::Transport;
 use crate::session::machine::LinkId;
-use crate::session::message::{Incoming, LinkError};
-use crate::wire::{self, Fault};
+use crate::session::message::{Frame, Incoming, LinkError};
+use crate::wire::{ClientIdentity, Decoded, Fault, open_stream};
 use crate::{Endpoint, Error};
-use dlock_proto::v1::lock_service_client::LockServiceClient;
-use dlock_proto::v1::{SessionRequest, SessionResponse};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, ready};
 use std::sync::Arc;
@@ -21,9 +19,6 @@ use tonic::{Response, Status, Streaming};
 /// frame takes up many requests.
 const OUTBOUND_FRAMES: usize = 4;
 
-/// The longest message either way. The server's limit for frames is lower.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
-
 /// What happened on a link.
 pub(crate) enum LinkEvent {
     /// It may be greeted.
@@ -36,8 +31,8 @@ pub(crate) enum LinkEvent {
 
 enum State {
     Connecting(BoxFuture<'static, Result<Channel, Error>>),
-    Calling(BoxFuture<'static, Result<Response<Streaming<SessionResponse>>, Status>>),
-    Open(Box<Streaming<SessionResponse>>),
+    Calling(BoxFuture<'static, Result<Response<Streaming<Decoded>>, Status>>),
+    Open(Box<Streaming<Decoded>>),
     Gone,
 }
 
@@ -46,7 +41,8 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     endpoint: Endpoint,
     transport: Arc<Transport>,
-    outbound: Option<PollSender<SessionRequest>>,
+    identity: ClientIdentity,
+    outbound: Option<PollSender<Frame>>,
     /// There was no room for a frame when last looked.
     blocked: bool,
     state: State,
@@ -55,7 +51,13 @@ pub(crate) struct Link {
 impl Link {
     /// A link that begins to connect, over a `fresh` connection or the one that there may be. Dropping it ends it,
     /// whatever its state.
-    pub(crate) fn connect(id: LinkId, endpoint: Endpoint, fresh: bool, transport: Arc<Transport>) -> Link {
+    pub(crate) fn connect(
+        id: LinkId,
+        endpoint: Endpoint,
+        fresh: bool,
+        transport: Arc<Transport>,
+        identity: ClientIdentity,
+    ) -> Link {
         let connecting = {
             let (transport, endpoint) = (transport.clone(), endpoint.clone());
             Box::pin(async move {
@@ -66,7 +68,8 @@ impl Link {
                 }
             })
         };
-        Link { id, endpoint, transport, outbound: None, blocked: false, state: State::Connecting(connecting) }
+        let state = State::Connecting(connecting);
+        Link { id, endpoint, transport, identity, outbound: None, blocked: false, state }
     }
 
     /// Whether a frame can be sent; if not, the task is woken when it can.
@@ -83,7 +86,7 @@ impl Link {
     }
 
     /// Sends a frame. There must be room.
-    pub(crate) fn send(&mut self, frame: SessionRequest) {
+    pub(crate) fn send(&mut self, frame: Frame) {
         if let Some(outbound) = &mut self.outbound {
             // It fails on a closed stream only, which tells why on its other half.
             let _ = outbound.send_item(frame);
@@ -107,10 +110,8 @@ impl Link {
                 },
                 State::Open(inbound) => {
                     return match ready!(inbound.poll_next_unpin(cx)) {
-                        Some(Ok(frame)) => match wire::decode(frame) {
-                            Ok(messages) => Poll::Ready(LinkEvent::Frame(messages)),
-                            Err(error) => self.gone(LinkError::Broken(error)),
-                        },
+                        Some(Ok(Ok(messages))) => Poll::Ready(LinkEvent::Frame(messages)),
+                        Some(Ok(Err(error))) => self.gone(LinkError::Broken(error)),
                         Some(Err(status)) => self.gone(Fault::from(status).into()),
                         None => {
                             self.gone(LinkError::Broken(Error::unavailable("the server ended the stream")))
@@ -125,10 +126,7 @@ impl Link {
     fn call(&mut self, channel: Channel) {
         let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES);
         self.outbound = Some(PollSender::new(outbound));
-        let mut client = LockServiceClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let calling = async move { client.session(ReceiverStream::new(frames)).await };
+        let calling = open_stream(channel, self.identity.clone(), ReceiverStream::new(frames));
         self.state = State::Calling(Box::pin(calling));
     }
 

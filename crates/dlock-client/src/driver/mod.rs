@@ -34,7 +34,7 @@ use crate::driver::waiters::Waiters;
 use crate::interleaving::link::Link;
 use crate::session::machine::{Effect, End, LinkId, Machine, Settings};
 use crate::sync::{self, mpsc, oneshot};
-use crate::wire::{self, ClientIdentity};
+use crate::wire::ClientIdentity;
 use crate::{Error, SessionEvent};
 use dlock_core::Timestamp;
 use dlock_runtime::Environment;
@@ -106,6 +106,7 @@ impl Driver {
             let now = self.cell.clock().now();
             self.take_events(&mut inputs, now);
             self.machine.handle_timeout(now);
+            self.waiters.handle_timeout(now, self.transport.request_timeout);
             // Before the commands: an answer among them is for who waits now, not for who is about to.
             if let Some(end) = self.apply_effects() {
                 break end;
@@ -184,7 +185,7 @@ impl Driver {
                 }
                 Command::Release { lock, value, reply } => {
                     if self.machine.release(lock, value) {
-                        self.waiters.release(lock, reply);
+                        self.waiters.release(lock, reply, now + self.transport.request_timeout);
                     }
                 }
                 Command::Close { reply } => {
@@ -206,7 +207,8 @@ impl Driver {
                 Effect::Connect { link, endpoint } => {
                     // The first link shares the connection of calls. Later ones come of trouble with one.
                     let fresh = self.cell.session().is_some();
-                    self.links.push(Link::connect(link, endpoint, fresh, self.transport.clone()));
+                    let (transport, identity) = (self.transport.clone(), self.identity.clone());
+                    self.links.push(Link::connect(link, endpoint, fresh, transport, identity));
                 }
                 Effect::Disconnect { link } => self.links.retain(|other| other.id != link),
                 Effect::Outcome { lock, outcome } => self.waiters.outcome(lock, outcome),
@@ -233,13 +235,14 @@ impl Driver {
             while link.poll_room(cx).is_ready()
                 && let Some(frame) = self.machine.poll_frame(link.id, now)
             {
-                link.send(wire::encode(frame, &self.identity));
+                link.send(frame);
             }
         }
     }
 
     fn arm_timer(&mut self, now: Timestamp) {
-        let Some(at) = self.machine.poll_timeout(now) else { return };
+        let next = [self.machine.poll_timeout(now), self.waiters.next_timeout()];
+        let Some(at) = next.into_iter().flatten().min() else { return };
         // A timer that goes off too early does no harm, and most are moved on before they go off.
         if self.timer.as_ref().is_none_or(|(armed, _)| *armed > at) {
             self.timer = Some((at, self.cell.clock().sleep_until(at)));

@@ -173,6 +173,36 @@ async fn a_close_without_an_answer_is_bounded() {
     drop(guard);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_release_without_an_answer_is_bounded_and_goes_on() {
+    let fake = Fake::start();
+    let client = fake.client().request_timeout(Duration::from_secs(3)).connect().await.unwrap();
+    let (first, second) =
+        (client.lock("a").acquire().await.unwrap(), client.lock("b").acquire().await.unwrap());
+    fake.silent.send_replace(true);
+    let begin = Instant::now();
+    let later = async {
+        sleep(Duration::from_secs(1)).await;
+        second.release().await
+    };
+    let (first, second) = tokio::join!(async { (first.release().await, begin.elapsed()) }, async {
+        (later.await, begin.elapsed())
+    },);
+    for ((result, took), seconds) in [(first, 3), (second, 4)] {
+        let timeout = Duration::from_secs(3);
+        assert!(
+            matches!(result, Err(crate::ReleaseError::Unconfirmed { timeout: t }) if t == timeout),
+            "{result:?}"
+        );
+        assert_eq!(took.as_secs(), seconds);
+    }
+    fake.silent.send_replace(false);
+    sleep(TTL * 3).await;
+    // Both were sent again to whoever answers, and a client that closes has nothing left to wait for.
+    client.close().await.unwrap();
+    assert!(matches!(fake.messages()[..], [.., Said::Release(_), Said::Release(_), Said::Close(_)]));
+}
+
 #[test]
 fn a_guard_outlives_its_runtime_as_lost() {
     let runtime =

@@ -6,9 +6,11 @@ use crate::session::locks::Outcome;
 use crate::session::machine::End;
 use crate::session::message::Grant;
 use crate::{Error, LossReason, ReleaseError};
-use dlock_core::{LockId, Mode, ResourceId};
-use std::collections::BTreeMap;
+use dlock_core::{LockId, Mode, ResourceId, Timestamp};
+use foldhash::fast::FixedState;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// A lock's caller, or its guard.
@@ -24,12 +26,22 @@ struct Waiter {
 enum Pending {
     None,
     Grant(GrantReply),
-    Release(ReleaseReply),
+    /// Nobody waits any more for a release that took too long.
+    Release(Option<ReleaseReply>),
 }
 
-/// The callers and guards of one session. Ordered, so that a simulation wakes them the same each time.
+/// How many entries for releases may be out of date before they are looked through.
+const RELEASES_SLACK: usize = 1024;
+
+/// The callers and guards of one session. Where it goes through all of them it does so in the order of their locks, so
+/// that a simulation wakes them the same each time.
 #[derive(Default)]
-pub(crate) struct Waiters(BTreeMap<LockId, Waiter>);
+pub(crate) struct Waiters {
+    locks: HashMap<LockId, Waiter, FixedState>,
+    /// When whoever waits for a release is told that there was no answer, in this order. May name locks whose release was
+    /// answered since.
+    releases: VecDeque<(Timestamp, LockId)>,
+}
 
 impl Waiters {
     /// Somebody waits for a new lock.
@@ -40,19 +52,19 @@ impl Waiters {
         place: Option<watch::Sender<Option<u32>>>,
         reply: GrantReply,
     ) {
-        self.0.insert(lock, Waiter { resource, place, cell: None, pending: Pending::Grant(reply) });
+        self.locks.insert(lock, Waiter { resource, place, cell: None, pending: Pending::Grant(reply) });
     }
 
     /// Somebody waits for a conversion.
     pub(crate) fn convert(&mut self, lock: LockId, reply: GrantReply) {
-        if let Some(waiter) = self.0.get_mut(&lock) {
+        if let Some(waiter) = self.locks.get_mut(&lock) {
             waiter.pending = Pending::Grant(reply);
         }
     }
 
     /// Nobody waits for the lock's conversion any more. `settled` if nothing of it is under way.
     pub(crate) fn give_up_conversion(&mut self, lock: LockId, settled: bool) {
-        if let Some(waiter) = self.0.get_mut(&lock) {
+        if let Some(waiter) = self.locks.get_mut(&lock) {
             waiter.pending = Pending::None;
             if let Some(cell) = &waiter.cell {
                 cell.conversion_given_up(lock, settled);
@@ -60,26 +72,66 @@ impl Waiters {
         }
     }
 
-    /// The guard is gone; somebody may wait for its release.
-    pub(crate) fn release(&mut self, lock: LockId, reply: Option<ReleaseReply>) {
+    /// The guard is gone; somebody may wait for its release, until then.
+    pub(crate) fn release(&mut self, lock: LockId, reply: Option<ReleaseReply>, until: Timestamp) {
         match reply {
             Some(reply) => {
-                if let Some(waiter) = self.0.get_mut(&lock) {
-                    waiter.pending = Pending::Release(reply);
+                if let Some(waiter) = self.locks.get_mut(&lock) {
+                    waiter.pending = Pending::Release(Some(reply));
+                    self.releases.push_back((until, lock));
                 }
             }
             None => self.forget(lock),
         }
     }
 
+    /// When [`Waiters::handle_timeout`] is to be called next.
+    pub(crate) fn next_timeout(&mut self) -> Option<Timestamp> {
+        while let Some((_, lock)) = self.releases.front() {
+            if self.awaits_release(*lock) {
+                // One without an answer keeps those behind it, which may have had theirs.
+                if self.releases.len() > 2 * self.locks.len() + RELEASES_SLACK {
+                    let locks = &self.locks;
+                    self.releases.retain(|(_, lock)| locks.get(lock).is_some_and(Waiter::awaits_release));
+                }
+                return self.releases.front().map(|(at, _)| *at);
+            }
+            self.releases.pop_front();
+        }
+        None
+    }
+
+    /// Tells those that have waited for the whole `timeout` of a release. It goes on.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp, timeout: Duration) {
+        while let Some((at, lock)) = self.releases.front().copied()
+            && at <= now
+        {
+            self.releases.pop_front();
+            if let Some(Waiter { pending: Pending::Release(reply), .. }) = self.locks.get_mut(&lock) {
+                tell(reply.take(), Err(ReleaseError::Unconfirmed { timeout }));
+            }
+        }
+    }
+
+    fn awaits_release(&self, lock: LockId) -> bool {
+        self.locks.get(&lock).is_some_and(Waiter::awaits_release)
+    }
+
+    /// All locks, in their order.
+    fn in_order(&self) -> Vec<LockId> {
+        let mut locks: Vec<LockId> = self.locks.keys().copied().collect();
+        locks.sort_unstable();
+        locks
+    }
+
     /// Neither a caller nor a guard is left.
     pub(crate) fn forget(&mut self, lock: LockId) {
-        self.0.remove(&lock);
+        self.locks.remove(&lock);
     }
 
     /// What came of an operation.
     pub(crate) fn outcome(&mut self, lock: LockId, outcome: Outcome) {
-        let Some(waiter) = self.0.get_mut(&lock) else { return };
+        let Some(waiter) = self.locks.get_mut(&lock) else { return };
         match outcome {
             Outcome::Queued { ahead } => {
                 if let Some(place) = &waiter.place {
@@ -93,7 +145,7 @@ impl Waiters {
                 }
             }
             Outcome::Failed(error) => {
-                let over = waiter.cell.is_none() || matches!(waiter.pending, Pending::Release(_));
+                let over = waiter.cell.is_none() || waiter.is_releasing();
                 waiter.fail(error);
                 if over {
                     self.forget(lock);
@@ -102,7 +154,7 @@ impl Waiters {
             Outcome::Absent => self.lost(lock, LossReason::Absent),
             Outcome::Released => {
                 if let Pending::Release(reply) = waiter.take() {
-                    let _ = reply.send(Ok(()));
+                    tell(reply, Ok(()));
                 }
                 self.forget(lock);
             }
@@ -110,7 +162,7 @@ impl Waiters {
     }
 
     fn granted(&mut self, lock: LockId, grant: Grant) {
-        let Some(waiter) = self.0.get(&lock) else { return };
+        let Some(waiter) = self.locks.get(&lock) else { return };
         let cell = match &waiter.cell {
             Some(cell) => {
                 cell.set_held(lock, grant.mode, grant.token);
@@ -121,7 +173,7 @@ impl Waiters {
                 None => LockCell::new(grant.mode, grant.token),
             }),
         };
-        let Some(waiter) = self.0.get_mut(&lock) else { return };
+        let Some(waiter) = self.locks.get_mut(&lock) else { return };
         waiter.place = None;
         waiter.cell = Some(cell.clone());
         if let Pending::Grant(reply) = waiter.take() {
@@ -132,51 +184,59 @@ impl Waiters {
 
     /// The lock that a re-entrant acquire was granted a share of. Looks at all locks: such acquires are rare.
     fn find_shared(&self, resource: &ResourceId, grant: &Grant) -> Option<&Arc<LockCell>> {
-        let mut others =
-            self.0.values().filter(|_| grant.holds > 1).filter(|other| other.resource == *resource);
-        others.find_map(|other| other.cell.as_ref().filter(|cell| cell.held().1 == grant.token))
+        if grant.holds <= 1 {
+            return None;
+        }
+        let shared = self.locks.iter().filter_map(|(lock, other)| {
+            let cell = other.cell.as_ref().filter(|cell| cell.held().1 == grant.token)?;
+            (other.resource == *resource).then_some((*lock, cell))
+        });
+        shared.min_by_key(|(lock, _)| *lock).map(|(_, cell)| cell)
     }
 
     /// Others want this mode of a held lock.
     pub(crate) fn blocking(&mut self, lock: LockId, wanted: Mode) {
-        if let Some(cell) = self.0.get(&lock).and_then(|waiter| waiter.cell.as_ref()) {
+        if let Some(cell) = self.locks.get(&lock).and_then(|waiter| waiter.cell.as_ref()) {
             cell.set_blocking(wanted);
         }
     }
 
     /// A lock is lost.
     pub(crate) fn lost(&mut self, lock: LockId, reason: LossReason) {
-        if let Some(mut waiter) = self.0.remove(&lock) {
+        if let Some(mut waiter) = self.locks.remove(&lock) {
             waiter.lose(reason);
         }
     }
 
     /// The lease has run out: all that is held counts as lost. What is not granted yet may still be.
     pub(crate) fn jeopardy(&mut self) {
-        for cell in self.0.values().filter_map(|waiter| waiter.cell.as_ref()) {
-            cell.lose(LossReason::Jeopardy);
+        for lock in self.in_order() {
+            if let Some(cell) = self.locks.get(&lock).and_then(|waiter| waiter.cell.as_ref()) {
+                cell.lose(LossReason::Jeopardy);
+            }
         }
     }
 
     /// The session is about to be closed: guards that are left are told before their locks are let go, and only those
     /// who wait for a release go on waiting.
     pub(crate) fn close(&mut self) {
-        self.0.retain(|_, waiter| {
-            let releases = matches!(waiter.pending, Pending::Release(_));
-            if !releases {
+        for lock in self.in_order() {
+            if !self.locks.get(&lock).is_some_and(Waiter::is_releasing)
+                && let Some(mut waiter) = self.locks.remove(&lock)
+            {
                 waiter.end(LossReason::Closed, Error::Closed);
             }
-            releases
-        });
+        }
     }
 
     /// The session is over.
     pub(crate) fn finish(&mut self, end: &End) {
-        for mut waiter in std::mem::take(&mut self.0).into_values() {
+        for lock in self.in_order() {
+            let Some(mut waiter) = self.locks.remove(&lock) else { continue };
             match end {
                 End::OpenFailed(error) => waiter.fail(error.clone()),
                 End::Closed { .. } => match waiter.take() {
-                    Pending::Release(reply) => drop(reply.send(Ok(()))),
+                    Pending::Release(reply) => tell(reply, Ok(())),
                     pending => {
                         waiter.pending = pending;
                         waiter.end(LossReason::Closed, Error::Closed);
@@ -197,6 +257,14 @@ impl Drop for Waiters {
 }
 
 impl Waiter {
+    fn is_releasing(&self) -> bool {
+        matches!(self.pending, Pending::Release(_))
+    }
+
+    fn awaits_release(&self) -> bool {
+        matches!(self.pending, Pending::Release(Some(_)))
+    }
+
     fn take(&mut self) -> Pending {
         std::mem::replace(&mut self.pending, Pending::None)
     }
@@ -206,7 +274,7 @@ impl Waiter {
         match self.take() {
             Pending::None => {}
             Pending::Grant(reply) => drop(reply.send(Err(error))),
-            Pending::Release(reply) => drop(reply.send(Err(ReleaseError::Refused(error)))),
+            Pending::Release(reply) => tell(reply, Err(ReleaseError::Refused(error))),
         }
     }
 
@@ -222,7 +290,15 @@ impl Waiter {
         match self.take() {
             Pending::None => {}
             Pending::Grant(reply) => drop(reply.send(Err(Error::LockLost { reason }))),
-            Pending::Release(reply) => drop(reply.send(Err(ReleaseError::Lost(reason)))),
+            Pending::Release(reply) => tell(reply, Err(ReleaseError::Lost(reason))),
         }
+    }
+}
+
+/// Tells whoever waits for a release, if anybody still does.
+fn tell(reply: Option<ReleaseReply>, result: Result<(), ReleaseError>) {
+    if let Some(reply) = reply {
+        // Whoever does not listen any more has no use for the answer.
+        let _ = reply.send(result);
     }
 }

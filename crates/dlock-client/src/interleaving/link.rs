@@ -5,15 +5,18 @@ use super::world::World;
 use crate::driver::link::{self, LinkEvent};
 use crate::driver::transport::Transport;
 use crate::session::machine::LinkId;
-use crate::session::message::LinkError;
-use crate::{Endpoint, Error, wire};
+use crate::session::message::{Frame, LinkError};
+use crate::wire::{self, ClientIdentity};
+use crate::{Endpoint, Error};
 use dlock_proto::v1::{SessionRequest, SessionResponse};
+use prost::Message;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 
 pub(crate) struct Link {
     pub(crate) id: LinkId,
+    identity: ClientIdentity,
     kind: Kind,
 }
 
@@ -25,12 +28,18 @@ enum Kind {
 }
 
 impl Link {
-    pub(crate) fn connect(id: LinkId, endpoint: Endpoint, fresh: bool, transport: Arc<Transport>) -> Link {
+    pub(crate) fn connect(
+        id: LinkId,
+        endpoint: Endpoint,
+        fresh: bool,
+        transport: Arc<Transport>,
+        identity: ClientIdentity,
+    ) -> Link {
         match World::current() {
-            Some(world) => Link { id, kind: Kind::Connecting(world) },
+            Some(world) => Link { id, identity, kind: Kind::Connecting(world) },
             None => {
-                let link = Box::new(link::Link::connect(id, endpoint, fresh, transport));
-                Link { id: link.id, kind: Kind::Real(link) }
+                let link = link::Link::connect(id, endpoint, fresh, transport, identity.clone());
+                Link { id: link.id, identity, kind: Kind::Real(Box::new(link)) }
             }
         }
     }
@@ -47,12 +56,16 @@ impl Link {
         matches!(&self.kind, Kind::Real(link) if link.is_blocked())
     }
 
-    pub(crate) fn send(&mut self, frame: SessionRequest) {
+    pub(crate) fn send(&mut self, frame: Frame) {
         point();
         match &mut self.kind {
             Kind::Real(link) => link.send(frame),
             // A link that has broken says so on its other half.
-            Kind::Open(outgoing, _) => drop(outgoing.send(frame)),
+            Kind::Open(outgoing, _) => {
+                let mut bytes = Vec::new();
+                wire::encode(&frame, &self.identity, &mut bytes);
+                drop(outgoing.send(SessionRequest::decode(bytes.as_slice()).expect("a frame")));
+            }
             Kind::Connecting(_) | Kind::Gone => {}
         }
     }
@@ -67,7 +80,10 @@ impl Link {
                 Poll::Ready(LinkEvent::Connected)
             }
             Kind::Open(_, incoming) => match ready!(incoming.poll_recv(cx)) {
-                Some(frame) => Poll::Ready(LinkEvent::Frame(wire::decode(frame).expect("a frame"))),
+                Some(frame) => {
+                    let messages = wire::decode(&frame.encode_to_vec()).expect("a frame");
+                    Poll::Ready(LinkEvent::Frame(messages.expect("what the protocol allows")))
+                }
                 None => {
                     self.kind = Kind::Gone;
                     Poll::Ready(LinkEvent::Gone(LinkError::Broken(Error::unavailable("it broke"))))

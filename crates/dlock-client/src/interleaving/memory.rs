@@ -70,13 +70,10 @@ mod sync {
     }
 
     /// As far as the file uses it: who sees it cancelled sees all that was written before.
-    pub(super) struct CancellationToken(AtomicBool);
+    #[derive(Clone, Default)]
+    pub(super) struct CancellationToken(std::sync::Arc<AtomicBool>);
 
     impl CancellationToken {
-        pub(super) fn new() -> CancellationToken {
-            CancellationToken(AtomicBool::new(false))
-        }
-
         pub(super) fn cancel(&self) {
             self.0.store(true, Ordering::Release);
         }

@@ -106,10 +106,6 @@ impl<T> Mutex<T> {
 pub(crate) struct CancellationToken(tokio_util::sync::CancellationToken);
 
 impl CancellationToken {
-    pub(crate) fn new() -> CancellationToken {
-        CancellationToken::default()
-    }
-
     pub(crate) fn cancel(&self) {
         point();
         self.0.cancel();

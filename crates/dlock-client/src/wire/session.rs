@@ -1,20 +1,18 @@
-//! The session stream's frames.
+//! The session stream's messages, by way of the generated ones.
 
 use super::Fault;
 use super::view::{end_reason_to_loss, mode, resource_id, resource_to_proto, token, value_read};
 use crate::session::message::{
-    Claim, ClaimState, Frame, Grant, Incoming, Limits, LinkError, Outgoing, Patience, Request, RequestId,
-    Secret, Terms,
+    Claim, ClaimState, Grant, Incoming, Limits, LinkError, RequestId, Secret, Terms,
 };
 use crate::{Error, LossReason};
 use dlock_core::lease::LeaseTerms;
-use dlock_core::resource::ValueUpdate;
 use dlock_core::session::CLIENT_TEXT_BYTES_MAX;
-use dlock_core::{Epoch, LockId, ResourceId};
+use dlock_core::{Epoch, LockId, SessionId};
 use dlock_proto::v1::client_message::Body as Said;
 use dlock_proto::v1::server_message::Body as Heard;
-use dlock_proto::v1::{self, ClientMessage, ServerMessage, SessionRequest, SessionResponse};
-use dlock_proto::{duration, duration_to_proto, mode_to_proto};
+use dlock_proto::v1::{self, ClientMessage, ServerMessage};
+use dlock_proto::{duration, duration_to_proto};
 use std::time::Duration;
 
 /// What is kept within where a server states no limit.
@@ -48,37 +46,35 @@ fn presentable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take_while(fits).collect()
 }
 
-/// A frame for the wire.
-pub(crate) fn encode(frame: Frame, identity: &ClientIdentity) -> SessionRequest {
-    let messages = frame.messages.into_iter().map(|message| encode_message(message, identity)).collect();
-    SessionRequest { received_frames: frame.received, messages }
-}
-
-fn encode_message(message: Outgoing, identity: &ClientIdentity) -> ClientMessage {
-    let (sequence, body) = match message {
-        Outgoing::Open { ttl, lock_delay } => {
-            let client = Some(identity.0.clone());
-            let (ttl, lock_delay) = (Some(duration_to_proto(ttl)), Some(duration_to_proto(lock_delay)));
-            (0, Said::Open(v1::OpenSession { ttl, lock_delay, client }))
-        }
-        Outgoing::Attach { session, secret, attempt, last_request, claims } => {
-            let resume = v1::ResumeSession {
-                session_id: session.to_string(),
-                resume_secret: secret.0,
-                attempt,
-                last_sequence: last_request.0,
-                claims: claims.into_iter().map(encode_claim).collect(),
-            };
-            (0, Said::Resume(resume))
-        }
-        Outgoing::Heartbeat { epoch, nonce } => (0, Said::Heartbeat(v1::Heartbeat { epoch: epoch.0, nonce })),
-        Outgoing::Request(id, request) => (id.0, encode_request(request)),
-        Outgoing::Close(id) => (id.0, Said::Close(v1::CloseSession {})),
+/// The first message on a link: a new session.
+pub(super) fn open_to_proto(ttl: Duration, lock_delay: Duration, identity: &ClientIdentity) -> ClientMessage {
+    let open = v1::OpenSession {
+        ttl: Some(duration_to_proto(ttl)),
+        lock_delay: Some(duration_to_proto(lock_delay)),
+        client: Some(identity.0.clone()),
     };
-    ClientMessage { sequence, body: Some(body) }
+    ClientMessage { sequence: 0, body: Some(Said::Open(open)) }
 }
 
-fn encode_claim(claim: Claim) -> v1::Claim {
+/// The first message on a link: the session goes on here.
+pub(super) fn attach_to_proto(
+    session: SessionId,
+    secret: &Secret,
+    attempt: u64,
+    last_request: RequestId,
+    claims: &[Claim],
+) -> ClientMessage {
+    let resume = v1::ResumeSession {
+        session_id: session.to_string(),
+        resume_secret: secret.0.clone(),
+        attempt,
+        last_sequence: last_request.0,
+        claims: claims.iter().map(claim_to_proto).collect(),
+    };
+    ClientMessage { sequence: 0, body: Some(Said::Resume(resume)) }
+}
+
+pub(super) fn claim_to_proto(claim: &Claim) -> v1::Claim {
     v1::Claim {
         lock_id: claim.lock.0,
         resource: Some(resource_to_proto(&claim.resource)),
@@ -87,68 +83,11 @@ fn encode_claim(claim: Claim) -> v1::Claim {
     }
 }
 
-fn encode_request(request: Request) -> Said {
-    let named = |resource: ResourceId| Some(resource_to_proto(&resource));
-    match request {
-        Request::Acquire { lock, resource, mode, patience, reentrant, report_position } => {
-            Said::Acquire(v1::AcquireLock {
-                lock_id: lock.0,
-                resource: named(resource),
-                mode: mode_to_proto(mode) as i32,
-                patience: encode_patience(patience),
-                reentrant,
-                report_position,
-            })
-        }
-        Request::Convert { lock, resource, mode, patience, value } => Said::Convert(v1::ConvertLock {
-            lock_id: lock.0,
-            resource: named(resource),
-            mode: mode_to_proto(mode) as i32,
-            patience: encode_patience(patience),
-            value: encode_value(value),
-        }),
-        Request::Release { lock, resource, value } => Said::Release(v1::ReleaseLock {
-            lock_id: lock.0,
-            resource: named(resource),
-            value: encode_value(value),
-        }),
-        Request::Cancel { lock, resource, release_if_granted } => {
-            Said::Cancel(v1::CancelLock { lock_id: lock.0, resource: named(resource), release_if_granted })
-        }
-        Request::Query { lock, resource } => {
-            Said::Query(v1::QueryLock { lock_id: lock.0, resource: named(resource) })
-        }
-    }
-}
-
-fn encode_patience(patience: Patience) -> Option<v1::Patience> {
-    let limit = match patience {
-        Patience::Try => v1::patience::Limit::TryOnly(true),
-        Patience::For(duration) => v1::patience::Limit::WaitTimeout(duration_to_proto(duration)),
-        Patience::Forever => return None,
-    };
-    Some(v1::Patience { limit: Some(limit) })
-}
-
-fn encode_value(value: ValueUpdate) -> Option<v1::ValueUpdate> {
-    let update = match value {
-        ValueUpdate::Keep => return None,
-        ValueUpdate::Write(block) => v1::value_update::Update::Write(block.into_bytes()),
-        ValueUpdate::Invalidate => v1::value_update::Update::Invalidate(true),
-    };
-    Some(v1::ValueUpdate { update: Some(update) })
-}
-
-/// What a frame says.
+/// What a message says; nothing if it is of a newer protocol.
 ///
 /// # Errors
 /// [`Error::Protocol`] for what the protocol does not allow.
-pub(crate) fn decode(frame: SessionResponse) -> Result<Vec<Incoming>, Error> {
-    // A message of a newer protocol says nothing that an older client must know.
-    frame.messages.into_iter().filter_map(|message| decode_message(message).transpose()).collect()
-}
-
-fn decode_message(message: ServerMessage) -> Result<Option<Incoming>, Error> {
+pub(super) fn decode_message(message: ServerMessage) -> Result<Option<Incoming>, Error> {
     let request = RequestId(message.sequence);
     let Some(body) = message.body else { return Ok(None) };
     Ok(Some(match body {
@@ -245,79 +184,6 @@ fn decode_grant(granted: v1::LockGranted) -> Result<Grant, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
-
-    /// A request is never longer than the machine reckons when it fills a frame.
-    #[test]
-    fn a_request_has_at_most_the_bytes_it_is_reckoned_with() {
-        let resource = ResourceId::new(&"n".repeat(64), &"r".repeat(1024)).unwrap();
-        let value = || ValueUpdate::Write(dlock_core::ValueBlock::new(vec![0xff; 1024]).unwrap());
-        let (lock, mode) = (LockId(u64::MAX), dlock_core::Mode::Exclusive);
-        let patience = Patience::For(Duration::from_nanos(1_999_999_999));
-        let identity = ClientIdentity::new("test");
-        for request in [
-            Request::Acquire {
-                lock,
-                resource: resource.clone(),
-                mode,
-                patience,
-                reentrant: true,
-                report_position: true,
-            },
-            Request::Convert { lock, resource: resource.clone(), mode, patience, value: value() },
-            Request::Release { lock, resource: resource.clone(), value: value() },
-            Request::Cancel { lock, resource: resource.clone(), release_if_granted: true },
-            Request::Query { lock, resource: resource.clone() },
-        ] {
-            let reckoned = request.bytes();
-            let message = Outgoing::Request(RequestId(u64::MAX), request);
-            let frame = encode(Frame { received: 0, messages: vec![message] }, &identity);
-            assert!(frame.encoded_len() <= reckoned, "{} > {reckoned}", frame.encoded_len());
-            assert!(reckoned <= crate::session::message::REQUEST_BYTES_MAX);
-        }
-        let claim = Claim {
-            lock,
-            resource,
-            token: dlock_core::Token::from_u64(i64::MAX as u64),
-            waiting: Some(RequestId(u64::MAX)),
-        };
-        let reckoned = claim.bytes();
-        assert!(encode_claim(claim).encoded_len() + 4 <= reckoned);
-    }
-
-    #[test]
-    fn a_frame_that_makes_no_sense_is_an_error_and_one_of_the_future_is_not() {
-        let frame = |body| SessionResponse { messages: vec![ServerMessage { sequence: 1, body }] };
-        assert!(matches!(decode(frame(None)).as_deref(), Ok([])));
-        for body in [
-            Heard::Opened(v1::SessionOpened { session_id: "x".to_owned(), ..Default::default() }),
-            Heard::Granted(v1::LockGranted { mode: 9, ..Default::default() }),
-            Heard::Granted(v1::LockGranted { mode: 1, token: u64::MAX, ..Default::default() }),
-            Heard::Resumed(v1::SessionResumed::default()),
-            // With no time to live.
-            Heard::Resumed(v1::SessionResumed {
-                terms: Some(v1::SessionTerms {
-                    ttl: Some(Default::default()),
-                    lock_delay: Some(Default::default()),
-                    ..Default::default()
-                }),
-                results: Vec::new(),
-            }),
-        ] {
-            assert!(matches!(decode(frame(Some(body))), Err(Error::Protocol { .. })));
-        }
-    }
-
-    #[test]
-    fn a_refusal_without_a_request_is_the_links() {
-        let failure = v1::Failure { reason: v1::ErrorReason::SessionEnded as i32, ..Default::default() };
-        let message = ServerMessage { sequence: 0, body: Some(Heard::Failed(failure)) };
-        let decoded = decode(SessionResponse { messages: vec![message] });
-        assert!(matches!(
-            decoded.as_deref(),
-            Ok([Incoming::Refused(LinkError::SessionOver(LossReason::Expired))])
-        ));
-    }
 
     #[test]
     fn texts_about_the_client_are_made_presentable() {

@@ -34,6 +34,18 @@ async fn a_lock_that_was_lost_stays_lost_for_its_first_reason_when_the_deadline_
     assert_eq!(lock.loss(), Some(LossReason::Jeopardy));
 }
 
+#[test]
+fn a_token_that_is_asked_for_after_the_loss_is_cancelled() {
+    let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
+    let before = lock.lost().child_token();
+    assert!(!before.is_cancelled());
+    lock.lose(LossReason::Expired);
+    assert!(before.is_cancelled());
+    let lock = LockCell::new(Mode::Exclusive, Token::ZERO);
+    lock.lose(LossReason::Expired);
+    assert!(lock.lost().is_cancelled());
+}
+
 #[tokio::test]
 async fn what_others_want_is_told_late_comers_too_and_forgotten_with_the_mode_that_kept_it_from_them() {
     let lock = LockCell::new(Mode::Exclusive, Token::ZERO);

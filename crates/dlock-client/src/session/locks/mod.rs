@@ -14,7 +14,8 @@ use super::message::{Grant, Patience, RequestId};
 use crate::Error;
 use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, Timestamp, Token};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use foldhash::fast::FixedState;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 /// How many entries of queues may be out of date before they are looked through.
@@ -158,12 +159,13 @@ struct InFlight {
     query: bool,
 }
 
-/// All locks of one session. Ordered maps, so that a simulation runs the same each time.
+/// All locks of one session. What goes through all of them does so in their order, so that a simulation runs the same
+/// each time.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    locks: BTreeMap<LockId, Lock>,
-    /// Requests without a final answer on the current link, in the order in which they were sent.
-    in_flight: BTreeMap<RequestId, InFlight>,
+    locks: HashMap<LockId, Lock, FixedState>,
+    /// Requests without a final answer on the current link.
+    in_flight: HashMap<RequestId, InFlight, FixedState>,
     last_request: u64,
     /// How often claims were made, for a new home to say how they stand.
     claims_made: u64,
@@ -257,7 +259,8 @@ impl Locks {
 
     /// Gives back all that is held or wanted. No outcome follows but for releases that were asked for before.
     pub(crate) fn leave_all(&mut self) {
-        let locks: Vec<LockId> = self.locks.keys().copied().collect();
+        let mut locks: Vec<LockId> = self.locks.keys().copied().collect();
+        locks.sort_unstable();
         for lock in locks {
             self.withdraw(lock);
         }

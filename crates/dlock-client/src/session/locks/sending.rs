@@ -103,6 +103,7 @@ impl Locks {
             })
         };
         let mut claims: Vec<Claim> = self.locks.iter().filter_map(claim).collect();
+        claims.sort_unstable_by_key(|claim| claim.lock);
         let fitting = claims.iter().take_while(|claim| {
             let left = room_bytes.checked_sub(claim.bytes());
             room_bytes = left.unwrap_or(0);
@@ -124,7 +125,9 @@ impl Locks {
     /// what was never sent.
     pub(crate) fn resend_all(&mut self) {
         let (mut urgent, mut asking) = (VecDeque::new(), VecDeque::new());
-        for (request, InFlight { lock, .. }) in std::mem::take(&mut self.in_flight) {
+        let mut sent: Vec<(RequestId, InFlight)> = self.in_flight.drain().collect();
+        sent.sort_unstable_by_key(|(request, _)| *request);
+        for (request, InFlight { lock, .. }) in sent {
             let Some(operation) = self.locks.get_mut(&lock).and_then(|state| state.operation.as_mut()) else {
                 continue;
             };
@@ -154,7 +157,8 @@ impl Locks {
             let asked = state.held.is_some() && state.operation.is_none() && !known.contains(lock);
             asked.then_some(*lock)
         };
-        let unknown: Vec<LockId> = self.locks.iter().filter_map(unknown).collect();
+        let mut unknown: Vec<LockId> = self.locks.iter().filter_map(unknown).collect();
+        unknown.sort_unstable();
         for lock in unknown {
             self.set_goal(lock, Goal::Verify);
         }
