@@ -1,5 +1,6 @@
 //! Where the durable form keeps its files: a data directory, or whatever a test puts in its place.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 
 /// A flat directory of files that belongs to one store.
@@ -7,6 +8,11 @@ use std::io::{self, Read};
 /// What is written is durable only after a sync: a file's content after [`DiskFile::sync`], and its name, or that it is
 /// gone, after [`Disk::sync_names`]. Until then a power cut may leave any part of it.
 pub trait Disk: Send + Sync + 'static {
+    /// Any number, hardly ever the same one twice: what tells a new file's bytes from those that were there before it.
+    fn nonce(&self) -> u64 {
+        RandomState::new().hash_one(0)
+    }
+
     /// Makes an empty file, in place of one that is there.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 

@@ -9,6 +9,7 @@
 //! file passes for one of this, and no value that a client has made up either. The end is not zero, so that a frame whose
 //! last byte was not written is not whole.
 
+use crate::disk::Disk;
 use dlock_store::Version;
 use std::io::{self, BufReader, Read};
 
@@ -61,9 +62,9 @@ pub(crate) enum Unreadable {
 }
 
 impl Header {
-    pub(crate) fn new(kind: Kind, number: u64, after: Version) -> Header {
-        use std::hash::{BuildHasher, RandomState};
-        Header { kind, number, after, nonce: RandomState::new().hash_one(number) }
+    /// Of a new file on this disk.
+    pub(crate) fn new(kind: Kind, number: u64, after: Version, disk: &dyn Disk) -> Header {
+        Header { kind, number, after, nonce: disk.nonce() }
     }
 
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
@@ -255,7 +256,7 @@ mod tests {
     use super::*;
 
     fn file(payloads: &[&[u8]]) -> (Vec<u8>, u64) {
-        let header = Header::new(Kind::Log, 7, Version(3));
+        let header = Header { kind: Kind::Log, number: 7, after: Version(3), nonce: 11 };
         let mut file = header.to_bytes().to_vec();
         for payload in payloads {
             let mut frame = Vec::new();
@@ -318,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_header_says_what_is_wrong_with_it() {
-        let bytes = Header::new(Kind::Snapshot, 2, Version(9)).to_bytes();
+        let bytes = Header { kind: Kind::Snapshot, number: 2, after: Version(9), nonce: 11 }.to_bytes();
         let parse = |bytes: &[u8], kind, number| Header::parse(bytes, kind, number).map(|_| ());
         assert_eq!(parse(&bytes, Kind::Snapshot, 2), Ok(()));
         assert!(matches!(parse(&bytes, Kind::Snapshot, 3), Err(Unreadable::Damaged(_))));

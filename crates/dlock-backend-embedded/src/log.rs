@@ -117,7 +117,7 @@ impl Log {
     fn start_segment(&mut self, needed: u64, ample: bool) -> io::Result<Segment> {
         let log_bytes = (self.disk.room()? / ROOM_PARTS).max(LOG_BYTES_MIN).min(self.bytes_max);
         self.due = log_bytes.max(self.length.snapshot_bytes);
-        let header = Header::new(Kind::Log, self.length.number + 1, self.length.last);
+        let header = Header::new(Kind::Log, self.length.number + 1, self.length.last, &*self.disk);
         let mut draft = Draft::make(&*self.disk, header)?;
         let mut bytes = needed.max(log_bytes / SEGMENTS);
         while let Err(error) = draft.file.reserve(bytes) {

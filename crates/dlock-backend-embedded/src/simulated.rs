@@ -8,11 +8,13 @@
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame;
+use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::sync::Arc;
 
@@ -155,6 +157,8 @@ struct State {
     failing_sync: Option<u32>,
     /// How many calls have changed something.
     calls: u64,
+    /// How many numbers were asked for.
+    nonces: u64,
 }
 
 impl State {
@@ -274,6 +278,13 @@ impl SimulatedDisk {
 }
 
 impl Disk for SimulatedDisk {
+    /// The same in each run: whether what is left of a torn write is whole depends on the file's number, if seldom.
+    fn nonce(&self) -> u64 {
+        let mut state = self.0.lock();
+        state.nonces += 1;
+        FixedState::default().hash_one(state.nonces)
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.0.lock();
         state.take_room()?;

@@ -35,7 +35,7 @@ impl Snapshot {
         after: Version,
         page_bytes: usize,
     ) -> io::Result<Snapshot> {
-        let draft = Draft::make(disk, Header::new(Kind::Snapshot, number, after))?;
+        let draft = Draft::make(disk, Header::new(Kind::Snapshot, number, after, disk))?;
         Ok(Snapshot {
             draft,
             last: String::new(),

@@ -27,17 +27,23 @@ mod in_memory_shared {
 
 mod durable {
     use dlock_backend_embedded::EmbeddedStore;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, LazyLock};
 
-    /// One for all, as a directory must outlive its store, and the suite says nothing when it is done with one.
-    static STORE: LazyLock<EmbeddedStore> = LazyLock::new(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("durable-conformance");
-        let _removed = std::fs::remove_dir_all(&directory);
-        EmbeddedStore::open(&directory).unwrap()
+    /// A directory must outlive its store, and the suite says nothing when it is done with one: they are removed the next
+    /// time.
+    static DIRECTORIES: LazyLock<PathBuf> = LazyLock::new(|| {
+        let directories = Path::new(env!("CARGO_TARGET_TMPDIR")).join("durable-conformance");
+        let _removed = std::fs::remove_dir_all(&directories);
+        directories
     });
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-    dlock_store::conformance_suite!(|| async { vec![Arc::new(STORE.clone()) as _] });
+    dlock_store::conformance_suite!(|| async {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
+        vec![Arc::new(EmbeddedStore::open(&DIRECTORIES.join(number)).unwrap()) as _]
+    });
 }
 
 /// Snapshots are written all the time.

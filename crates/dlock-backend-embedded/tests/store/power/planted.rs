@@ -39,6 +39,10 @@ pub(super) struct Planted {
 }
 
 impl Disk for Planted {
+    fn nonce(&self) -> u64 {
+        self.disk.nonce()
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         if self.bug == Bug::RemovedTooEarly && name.starts_with("snapshot-") {
             let number = |name: &str| name.get(name.find('-')? + 1..)?.get(..10)?.parse::<u64>().ok();
