@@ -157,8 +157,6 @@ struct State {
     failing_sync: Option<u32>,
     /// How many calls have changed something.
     calls: u64,
-    /// How many numbers were asked for.
-    nonces: u64,
 }
 
 impl State {
@@ -280,13 +278,16 @@ impl SimulatedDisk {
 impl Disk for SimulatedDisk {
     /// The same in each run: whether what is left of a torn write is whole depends on the file's number, if seldom.
     fn nonce(&self) -> u64 {
-        let mut state = self.0.lock();
-        state.nonces += 1;
-        FixedState::default().hash_one(state.nonces)
+        // Not how often it was asked for: how often a mending is tried is up to the time.
+        FixedState::default().hash_one(self.0.lock().calls)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.0.lock();
+        if state.is_cut() {
+            // Nothing is left behind by it: how often a mending is tried is up to the time.
+            return Err(cut());
+        }
         state.take_room()?;
         let file = match state.find(name) {
             Ok(file) => {
