@@ -118,11 +118,11 @@ impl Player {
     /// As the link does: what can't be understood breaks it.
     fn hear(&mut self, link: Option<LinkId>, frame: &[u8]) {
         let decoded = wire::decode(frame);
-        assert_eq!(
-            decoded.is_ok(),
-            SessionResponse::decode(frame).is_ok(),
-            "the generated messages disagree"
-        );
+        // What the protocol does not allow ends the reading.
+        if !matches!(decoded, Ok(Err(_))) {
+            let generated = SessionResponse::decode(frame);
+            assert_eq!(decoded.is_ok(), generated.is_ok(), "the generated messages say {generated:?}");
+        }
         let (Some(link), Ok(decoded)) = (link, decoded) else { return };
         match decoded {
             Ok(messages) => self.machine.handle_frame(link, messages, self.now),
