@@ -12,9 +12,11 @@ use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loade
 use dlock_core::resource::Refusal;
 use dlock_core::{ResourceId, SessionId};
 use dlock_store::{AtOnce, Change, Guard, Key, Record, StoreError, Verdict, Version, Write};
+use foldhash::HashMap;
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
+use indexmap::IndexSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::sync::mpsc;
@@ -193,12 +195,13 @@ impl Shared {
         if self.capabilities.guards {
             return self.write(commits).await;
         }
-        // The store can't guard: the resource has been read, now the sessions are, and then the write is tried.
+        // The store can't guard: the resources have been read, now the sessions are, and then the writes are tried.
+        let refused = self.verify_guards(&commits).await;
         let (mut checked, mut inputs) = (Vec::new(), Vec::new());
         for (resource, commit) in commits {
-            match self.verify_guards(&commit.guards).await {
-                Ok(()) => checked.push((resource, commit)),
-                Err(result) => inputs.push((resource, Input::Committed(result))),
+            match commit.guards.iter().find_map(|guard| refused.get(guard)) {
+                None => checked.push((resource, commit)),
+                Some(result) => inputs.push((resource, Input::Committed(result.clone()))),
             }
         }
         if !checked.is_empty() {
@@ -207,17 +210,22 @@ impl Shared {
         inputs
     }
 
-    async fn verify_guards(&self, guards: &[SessionGuard]) -> Result<(), CommitResult> {
-        for guard in guards {
-            let key = keys::session(guard.session);
-            match self.within(self.store.get(&key)).await {
-                Some(Ok(record)) if record.version == Version(guard.version) => {}
-                Some(Ok(_)) => return Err(CommitResult::SessionRefused(*guard)),
-                Some(Err(error)) => return Err(CommitResult::NotApplied { reason: error.to_string() }),
-                None => return Err(CommitResult::NotApplied { reason: self.timed_out().to_string() }),
-            }
+    /// Reads each session that the commits are guarded by, once and all at a time; returns those that are not as they
+    /// were, with what comes of their commits.
+    async fn verify_guards(&self, commits: &[(ResourceId, Commit)]) -> HashMap<SessionGuard, CommitResult> {
+        let guards: IndexSet<SessionGuard> =
+            commits.iter().flat_map(|(_, commit)| commit.guards.iter().copied()).collect();
+        let looks = guards.into_iter().map(async |guard| Some((guard, self.verify(guard).await.err()?)));
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    async fn verify(&self, guard: SessionGuard) -> Result<(), CommitResult> {
+        match self.within(self.store.get(&keys::session(guard.session))).await {
+            Some(Ok(record)) if record.version == Version(guard.version) => Ok(()),
+            Some(Ok(_)) => Err(CommitResult::SessionRefused(guard)),
+            Some(Err(error)) => Err(CommitResult::NotApplied { reason: error.to_string() }),
+            None => Err(CommitResult::NotApplied { reason: self.timed_out().to_string() }),
         }
-        Ok(())
     }
 
     async fn write(&self, commits: Vec<(ResourceId, Commit)>) -> Vec<(ResourceId, Input)> {

@@ -6,4 +6,5 @@ mod locks;
 mod many_servers;
 mod power_cuts;
 mod sessions;
+mod unguarded;
 mod world;
