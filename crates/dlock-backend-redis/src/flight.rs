@@ -1,13 +1,14 @@
 //! One call of the commit script: many writes of one tag, sent until it is certain what became of them.
 
 use crate::fault::Fault;
-use crate::layout::{Layout, Tag};
+use crate::layout::Tag;
 use crate::link::{Epoch, Link, succeeded};
 use crate::patience::Patience;
 use crate::record::{self, next_version};
 use crate::script::COMMIT;
 use crate::topology::Topology;
-use dlock_store::{Change, StoreError, Verdict, Version, Write};
+use dlock_store::{Change, Guard, StoreError, Verdict, Version, Write};
+use indexmap::IndexSet;
 use redis::{Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,19 +113,24 @@ impl Sending {
 
     fn call(&self, link: &Link, tag: Tag, writes: &[Write], epoch: &Epoch) -> Cmd {
         let layout = &self.topology.place().layout;
-        let mut keys = Vec::with_capacity(2 + writes.len() * 4);
+        // Many writes have the same guard: the session's that made them.
+        let guards: IndexSet<&Guard> = writes.iter().flat_map(|write| &write.guards).collect();
+        let mut keys = Vec::with_capacity(2 + 2 * (guards.len() + writes.len()));
         keys.extend([layout.epoch(tag), layout.index(tag)]);
-        for write in writes {
-            let guards = write.guards.iter().map(|guard| &guard.key);
-            for key in std::iter::once(&write.key).chain(guards) {
-                push_record_keys(&mut keys, layout, tag, key);
-            }
+        let records = guards.iter().map(|guard| &guard.key).chain(writes.iter().map(|write| &write.key));
+        for key in records {
+            keys.push(layout.record(tag, key.as_str()));
+            keys.push(layout.absence(tag, key));
         }
         let mut call = COMMIT.call(keys.iter());
         // Where replicas are waited for, nobody is told more than that there is something new: it may yet be lost.
         let announced_max = if self.replicas > 0 { -1 } else { ANNOUNCED_BYTES_MAX };
         call.arg(&*epoch.token).arg(link.publish()).arg(layout.channel(tag));
         call.arg(layout.record_stem_bytes(tag)).arg(announced_max);
+        call.arg(guards.len());
+        for guard in &guards {
+            call.arg(&bytes(guard.version)[..]);
+        }
         for write in writes {
             let (operation, floor);
             let payload: &[u8] = match &write.change {
@@ -140,17 +146,12 @@ impl Sending {
             let new = next_version(write.expected, epoch.first_version);
             call.arg(operation).arg(&bytes(write.expected)[..]).arg(&bytes(new)[..]).arg(payload);
             call.arg(write.guards.len());
-            for guard in &write.guards {
-                call.arg(&bytes(guard.version)[..]);
+            for number in write.guards.iter().filter_map(|guard| guards.get_index_of(guard)) {
+                call.arg(number + 1);
             }
         }
         call
     }
-}
-
-fn push_record_keys(keys: &mut Vec<String>, layout: &Layout, tag: Tag, key: &dlock_store::Key) {
-    keys.push(layout.record(tag, key.as_str()));
-    keys.push(layout.absence(tag, key));
 }
 
 fn bytes(version: Version) -> [u8; record::NUMBER_BYTES] {

@@ -35,7 +35,7 @@ pub enum Change {
 }
 
 /// A condition on another record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// The other record.
     pub key: Key,

@@ -1,32 +1,35 @@
 -- Compare-and-swaps of records that have one hash tag, each with its own verdict.
 --
--- KEYS: epoch, index, then of each write: record, absence, and record, absence of each of its guards
+-- KEYS: epoch, index, then of each guard: record, absence, then of each write: record, absence
 -- ARGV: the epoch's value as the caller knows it, the command to publish with, the channel, the length of what stands
---       before a record's name in its key, the longest payload that is announced (-1: none, names only);
+--       before a record's name in its key, the longest payload that is announced (-1: none, names only), the number of
+--       guards, and the version of each guard;
 --       then of each write: operation (P or D), expected version, new version, payload (a value, or a deletion's
---       floor), number of guards, and the version of each guard
+--       floor), how many guards it has, and which: the numbers of these guards
 --
 -- Versions and floors are 8 bytes, big-endian: Lua's numbers have 53 bits. Nothing is written before it is certain
 -- that the whole script can be: what Redis refuses (no memory, no disk, a replica), it refuses at the first write.
 --
 -- Answers nil if the epoch is another, else of each write: 1 (committed), the version (a committed deletion),
--- {record, absence} (a conflict, and what is there), or the negative number of the guard that failed.
+-- {record, absence} (a conflict, and what is there), or the negative place of the guard that failed among the write's.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return false
 end
 
 local VERSION = 8
+-- As text: Redis prints each number that a script gives it, which takes longer than the rest of a look-up.
+local FIRST, LAST, SCORE = '0', tostring(VERSION - 1), '0'
 local NEVER = string.rep('\0', VERSION)
 local name_start = tonumber(ARGV[4]) + 1
 local announced_max = tonumber(ARGV[5])
 
 -- The version of a record or of its absence, and whether it is present.
 local function version_of(record, absence)
-  local version = redis.call('GETRANGE', record, 0, VERSION - 1)
+  local version = redis.call('GETRANGE', record, FIRST, LAST)
   if version ~= '' then
     return version, true
   end
-  version = redis.call('GETRANGE', absence, 0, VERSION - 1)
+  version = redis.call('GETRANGE', absence, FIRST, LAST)
   if version ~= '' then
     return version, false
   end
@@ -64,19 +67,33 @@ local function announce(kind, record, version, payload)
   events[#events + 1] = struct.pack('>c1I2I4', kind, #name, #payload) .. version .. name .. payload
 end
 
+-- Many writes have the same guard: it is looked up once, and again only if a write of this script was to it.
+local versions = {}
+
+local function guard_holds(number)
+  local record = KEYS[1 + 2 * number]
+  local version = versions[record]
+  if not version then
+    version = version_of(record, KEYS[2 + 2 * number])
+    versions[record] = version
+  end
+  return version == ARGV[6 + number]
+end
+
+local guards_of_all = tonumber(ARGV[6])
 local answers = {}
-local key, arg = 3, 6
+local key, arg = 3 + 2 * guards_of_all, 7 + guards_of_all
 while key <= #KEYS do
   local record, absence = KEYS[key], KEYS[key + 1]
   local operation, expected, new, payload = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3]
   local guards = tonumber(ARGV[arg + 4])
   key, arg = key + 2, arg + 5
   local answer = nil
-  for guard = 1, guards do
-    if not answer and version_of(KEYS[key], KEYS[key + 1]) ~= ARGV[arg] then
-      answer = -guard
+  for place = 1, guards do
+    if not answer and not guard_holds(tonumber(ARGV[arg])) then
+      answer = -place
     end
-    key, arg = key + 2, arg + 1
+    arg = arg + 1
   end
   if not answer then
     local version, present = version_of(record, absence)
@@ -89,8 +106,9 @@ while key <= #KEYS do
     elseif operation == 'P' then
       redis.call('SET', record, new .. payload)
       if not present then
-        redis.call('ZADD', KEYS[2], 0, string.sub(record, name_start))
+        redis.call('ZADD', KEYS[2], SCORE, string.sub(record, name_start))
       end
+      versions[record] = nil
       announce('P', record, new, payload)
       answer = 1
     else
@@ -110,6 +128,7 @@ while key <= #KEYS do
         end
       end
       redis.call('SET', absence, new .. payload)
+      versions[record] = nil
       announce('A', record, new, payload)
       answer = new
     end
