@@ -8,6 +8,10 @@ mod service;
 
 use clap::{Parser, ValueEnum};
 
+/// As in `dlock` and `dlockctl`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Carries out one hot path, so many times")]
 struct Arguments {
