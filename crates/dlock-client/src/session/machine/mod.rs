@@ -173,7 +173,7 @@ impl Machine {
         self.locks.acquire(lock, ask);
     }
 
-    /// Gives up an acquire, also one that was granted already. Nothing follows.
+    /// Gives up an acquire, also one that was granted already. What follows, if it was held, is that it was released; nobody waits for that.
     pub(crate) fn withdraw(&mut self, lock: LockId) {
         self.locks.withdraw(lock);
     }
