@@ -12,6 +12,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// More transactions under way at a time add little, and much to the slowest.
@@ -31,12 +32,15 @@ struct Queue {
 pub(crate) struct Batcher {
     endpoints: Arc<Endpoints>,
     layout: Layout,
+    /// Where the connection is served, too: a caller's own runtime would have to be woken twice more.
+    runtime: Handle,
     queue: Mutex<Queue>,
 }
 
 impl Batcher {
+    /// Must be called within the runtime that is to send.
     pub(crate) fn new(endpoints: Arc<Endpoints>, layout: Layout) -> Batcher {
-        Batcher { endpoints, layout, queue: Mutex::default() }
+        Batcher { endpoints, layout, runtime: Handle::current(), queue: Mutex::default() }
     }
 
     pub(crate) async fn commit(self: &Arc<Self>, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
@@ -55,7 +59,7 @@ impl Batcher {
                 }
                 queue.in_flight += 1;
                 // In a task of its own: a caller that gives up must not take others' writes with it.
-                tokio::spawn(Arc::clone(self).send_all(batch));
+                self.runtime.spawn(Arc::clone(self).send_all(batch));
             }
         }
         let gone = || Err(StoreError::Ambiguous { reason: "the store was closed".to_owned() });

@@ -9,6 +9,7 @@ use dlock_store::StoreError;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How long what was acknowledged may take to come back.
@@ -31,15 +32,19 @@ struct Shared {
     connected: Connected,
     copy: Arc<SharedCopy>,
     subject: String,
+    /// Where the connection is served, too: a caller's own runtime would have to be woken twice more.
+    runtime: Handle,
     queue: Mutex<Queue>,
 }
 
 impl Barrier {
+    /// Must be called within the runtime that is to send.
     pub(crate) fn new(connected: Connected, copy: Arc<SharedCopy>) -> Barrier {
         // Handles may share a subject: a later barrier serves as well. A few of them keep what is left behind small.
         let handle = rand::random::<u64>() % 64;
         let subject = connected.subjects.barrier(handle);
-        Barrier { shared: Arc::new(Shared { connected, copy, subject, queue: Mutex::default() }) }
+        let (runtime, queue) = (Handle::current(), Mutex::default());
+        Barrier { shared: Arc::new(Shared { connected, copy, subject, runtime, queue }) }
     }
 
     /// Returns when the copy has all that was acknowledged before this was called.
@@ -51,7 +56,7 @@ impl Barrier {
             !std::mem::replace(&mut queue.running, true)
         };
         if start {
-            tokio::spawn(Arc::clone(&self.shared).run());
+            self.shared.runtime.spawn(Arc::clone(&self.shared).run());
         }
         let gone = || Err(StoreError::Unavailable { reason: "the store was closed".to_owned() });
         answer.await.unwrap_or_else(|_| gone())

@@ -7,6 +7,7 @@ use dlock_store::{Change, StoreError, Write};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How many writes one script carries at best.
@@ -38,12 +39,15 @@ struct Queue {
 pub(crate) struct Lane {
     tag: Tag,
     sending: Arc<Sending>,
+    /// Where the connection is served, too: a caller's own runtime would have to be woken twice more.
+    runtime: Handle,
     queue: Mutex<Queue>,
 }
 
 impl Lane {
+    /// Must be called within the runtime that is to send.
     pub(crate) fn new(tag: Tag, sending: Arc<Sending>) -> Arc<Lane> {
-        Arc::new(Lane { tag, sending, queue: Mutex::default() })
+        Arc::new(Lane { tag, sending, runtime: Handle::current(), queue: Mutex::default() })
     }
 
     /// Sends writes, at most [`BATCH`]; the answers come even if other writes are lost.
@@ -61,7 +65,7 @@ impl Lane {
         if queue.flights < FLIGHTS_MAX {
             queue.flights += 1;
             drop(queue);
-            tokio::spawn(Arc::clone(self).fly());
+            self.runtime.spawn(Arc::clone(self).fly());
         }
         answer
     }

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -99,6 +100,8 @@ pub(super) struct Member {
     pub(super) layout: Arc<Layout>,
     pub(super) timeout: Duration,
     standing: RwLock<Standing>,
+    /// Where the connections are served, too: a caller's own runtime would have to be woken twice more.
+    runtime: Handle,
     queue: Mutex<Queue>,
     /// The most changes that were ever seen of it, and under which token: a node that has fewer has gone back in time.
     seen: Mutex<(String, u64)>,
@@ -108,6 +111,7 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Must be called within the runtime that is to send.
     pub(super) fn new(
         number: usize,
         nodes: usize,
@@ -125,6 +129,7 @@ impl Member {
             layout,
             timeout,
             standing,
+            runtime: Handle::current(),
             queue: Mutex::default(),
             seen: Mutex::default(),
             look: Notify::new(),
@@ -283,7 +288,7 @@ impl Member {
         if queue.flights < FLIGHTS_MAX {
             queue.flights += 1;
             drop(queue);
-            tokio::spawn(Arc::clone(self).fly());
+            self.runtime.spawn(Arc::clone(self).fly());
         }
     }
 
