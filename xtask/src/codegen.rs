@@ -89,6 +89,7 @@ fn generate(root: &Path, target: &Path) -> Result<()> {
     tonic_prost_build::configure()
         .out_dir(target)
         .bytes(".")
+        .codec_path("crate::codec::SliceCodec")
         .build_transport(false)
         .compile_fds(descriptors)
         .context("the protocol's code can't be generated")

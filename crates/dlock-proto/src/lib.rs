@@ -3,6 +3,7 @@
 //! The protocol itself is specified in `proto/`, field by field; `cargo xtask codegen` makes the code from it.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 mod convert;
 mod failure;
 

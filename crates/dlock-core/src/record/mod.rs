@@ -47,7 +47,7 @@ mod session;
 
 pub use plain::{MemberRecord, StoreRecord};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 /// The format that this release writes.
@@ -82,10 +82,10 @@ impl RecordError {
 }
 
 fn encode(message: &impl Message) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(1 + message.encoded_len());
-    bytes.put_u8(FORMAT_VERSION);
+    let mut bytes = Vec::with_capacity(1 + message.encoded_len());
+    bytes.push(FORMAT_VERSION);
     message.encode_raw(&mut bytes);
-    bytes.freeze()
+    bytes.into()
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, RecordError> {

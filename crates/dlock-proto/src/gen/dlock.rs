@@ -143,7 +143,7 @@ pub mod dlock_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SliceCodec::default();
             let path = http::uri::PathAndQuery::from_static("/dlock.Dlock/Lock");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("dlock.Dlock", "Lock"));
@@ -285,7 +285,7 @@ pub mod dlock_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SliceCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
