@@ -15,8 +15,9 @@ pub enum SessionError {
     /// The resume secret is not the session's.
     #[error("the resume secret is not this session's")]
     WrongSecret,
-    /// Another server is the session's home by now, or it was attached here anew.
-    #[error("the session has moved: attach it here, or go on where it is")]
+    /// Another server is the session's home by now, or it was attached here anew, or it was silent for so long that its end
+    /// is being written, which only another attachment can prevent.
+    #[error("the session has moved, or was silent for too long: attach it here, or go on where it is")]
     Moved,
     /// This server may not act: its own lease over the store has run out.
     #[error("this server has lost touch with its store and does not serve at the moment: {reason}")]

@@ -120,8 +120,7 @@ impl Shared {
                     break; // those behind it were listed later
                 }
                 let Some(slot) = shard.slots.get_mut(&resource) else { continue };
-                let old = is_old(slot.used);
-                if !old && !too_many {
+                if !is_old(slot.used) && !too_many {
                     // Used again since: it must not keep those behind it from being looked at.
                     let used = slot.used;
                     shard.unused.push_back((resource, used));
@@ -131,7 +130,7 @@ impl Shared {
                 if let Some(known) = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet()) {
                     if known.is_collectable() {
                         inputs.push((resource, Input::Collect));
-                    } else if old && self.may_forget(known) {
+                    } else if self.may_forget(known) {
                         slot.coordinator = Coordinator::new();
                         shard.slots.remove(&resource);
                     }

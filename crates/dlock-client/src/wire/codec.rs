@@ -5,9 +5,10 @@ use super::{decode, encode};
 use crate::Error;
 use crate::session::message::{Frame, Incoming};
 use bytes::{Buf, BufMut};
+use dlock_proto::codec::stream_buffers;
 use futures::Stream;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{GrpcMethod, Request, Response, Status, Streaming};
@@ -69,6 +70,10 @@ impl Encoder for FrameEncoder {
         to.put_slice(&self.buffer);
         Ok(())
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        stream_buffers()
+    }
 }
 
 struct FrameDecoder;
@@ -80,5 +85,9 @@ impl Decoder for FrameDecoder {
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Decoded>, Status> {
         let frame = from.copy_to_bytes(from.remaining());
         decode::decode(&frame).map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        stream_buffers()
     }
 }

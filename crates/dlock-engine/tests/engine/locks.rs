@@ -328,6 +328,26 @@ async fn a_lock_that_is_held_for_long_needs_no_memory_and_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_too_many_held_resources_the_oldest_are_forgotten_however_young() {
+    let config = EngineConfig { shards: 1, idle_resources_max: 4, ..EngineConfig::default() };
+    let store = Arc::new(EmbeddedStore::in_memory());
+    let engine = Engine::start(store, Environment::simulated(1, 1.0), config).await.unwrap();
+    let client = Client::open(&engine).await;
+    for lock in 1..=100 {
+        client.lock(lock, &lock.to_string(), Mode::Exclusive).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(engine.statistics().resources <= 4, "{:?}", engine.statistics());
+    let other = Client::open(&engine).await;
+    for lock in 1..=100 {
+        let name = lock.to_string();
+        assert_eq!(other.try_lock(lock, &name, Mode::Exclusive).await, Err(Refusal::WouldBlock.into()));
+        client.release(lock).await.unwrap();
+        other.try_lock(lock, &name, Mode::Exclusive).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_resource_in_use_does_not_keep_others_from_being_collected() {
     let store = Arc::new(EmbeddedStore::in_memory());
     let config = EngineConfig {
