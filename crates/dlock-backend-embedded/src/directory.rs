@@ -20,7 +20,15 @@ const ZEROS: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that was forked a moment ago and has yet to start its program has the file, too.
+        // Should this fail, it is closed all the same.
+        let _closed_in_any_case = self.lock.unlock();
+    }
 }
 
 impl DataDirectory {
@@ -39,7 +47,7 @@ impl DataDirectory {
         if path.join(FORMER).try_exists().map_err(failed)? {
             return Err(OpenError::Former { file: path.join(FORMER) });
         }
-        Ok(DataDirectory { path: path.to_owned(), _lock: lock })
+        Ok(DataDirectory { path: path.to_owned(), lock })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -134,4 +142,20 @@ fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_when_it_is_closed_even_if_a_fork_has_its_lock_still() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(parent.path()).unwrap();
+        let forked = directory.lock.try_clone().unwrap();
+        assert!(matches!(DataDirectory::open(parent.path()), Err(OpenError::InUse { .. })));
+        drop(directory);
+        DataDirectory::open(parent.path()).unwrap();
+        drop(forked);
+    }
 }
