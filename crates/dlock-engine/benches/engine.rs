@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::{LeaseTerms, TTL_MAX};
 use dlock_core::resource::ValueUpdate;
-use dlock_core::session::ClientInfo;
+use dlock_core::session::{ClientInfo, EndReason};
 use dlock_core::{LockId, Mode, ResourceId};
 use dlock_engine::{
     Engine, EngineConfig, Event, EventSink, LockRef, OpenSession, Patience, Request, RequestId, Session,
@@ -30,7 +30,8 @@ impl EventSink for Told {
         match event {
             Event::Granted { .. } => self.granted.fetch_add(1, Ordering::Relaxed),
             Event::Released { .. } => self.released.fetch_add(1, Ordering::Relaxed),
-            Event::Queued { .. } | Event::Blocking { .. } => 0,
+            // A group closes the sessions that it has opened.
+            Event::Queued { .. } | Event::Blocking { .. } | Event::Ended { reason: EndReason::Closed } => 0,
             other => panic!("{other:?}"),
         };
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use xshell::{Shell, cmd};
 
-/// The packages that have benches of their hot paths.
-const PACKAGES: [&str; 2] = ["dlock-core", "dlock-engine"];
+/// The packages that have benches of their hot paths, and those.
+const BENCHES: [(&str, &str); 2] = [("dlock-core", "core"), ("dlock-engine", "engine")];
 
 /// Runs them, and reads what they have measured.
 pub(crate) fn measure(sh: &Shell, target: &Path, quick: bool) -> Result<Value> {
@@ -15,8 +15,9 @@ pub(crate) fn measure(sh: &Shell, target: &Path, quick: bool) -> Result<Value> {
     // What was kept of benches that are no more would be taken for theirs.
     sh.remove_path(&kept)?;
     let quick: &[&str] = if quick { &["--quick"] } else { &[] };
-    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
-    cmd!(sh, "cargo bench --locked {packages...} --benches -- --noplot {quick...}").run()?;
+    // By name: `--benches` would run the libraries, too, which know none of criterion's options.
+    let benches = BENCHES.iter().flat_map(|(package, bench)| ["--package", package, "--bench", bench]);
+    cmd!(sh, "cargo bench --locked {benches...} -- --noplot {quick...}").run()?;
     let mut rows = Vec::new();
     for group in entries(&kept)? {
         collect(&group, &mut rows)?;
