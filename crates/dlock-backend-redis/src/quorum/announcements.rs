@@ -108,13 +108,8 @@ impl Announcements {
     /// From now on the node is heard. What it announced before may have been missed, and what was accepted by it before
     /// may be committed by nodes that are not heard: so it is read again now, and once that can't be any more.
     fn hear(self: &Arc<Self>, node: usize) {
-        let complete = {
-            let mut subscribed = self.subscribed.lock();
-            *subscribed |= 1 << node;
-            subscribed.count_ones() as usize >= self.majority
-        };
         self.hub.resync();
-        self.hub.set_complete(complete);
+        self.count(|subscribed| *subscribed |= 1 << node);
         let (later, hub) = (self.timeout * 2, Arc::downgrade(&self.hub));
         tokio::spawn(async move {
             tokio::time::sleep(later).await;
@@ -125,11 +120,15 @@ impl Announcements {
     }
 
     fn unhear(&self, node: usize) {
+        self.count(|subscribed| *subscribed &= !(1 << node));
+    }
+
+    /// Whether a majority is heard is told under the lock: else the earlier of two changes might be told after the
+    /// later, and a majority that is heard for ever be taken for none.
+    fn count(&self, change: impl FnOnce(&mut u64)) {
         let mut subscribed = self.subscribed.lock();
-        *subscribed &= !(1 << node);
-        let complete = subscribed.count_ones() as usize >= self.majority;
-        drop(subscribed);
-        self.hub.set_complete(complete);
+        change(&mut subscribed);
+        self.hub.set_complete(subscribed.count_ones() as usize >= self.majority);
     }
 
     /// What has waited long enough.
@@ -308,4 +307,32 @@ fn accepted(message: Vec<u8>) -> Option<Vec<Accepted>> {
         at = end;
     }
     Some(accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[tokio::test]
+    async fn a_majority_that_is_heard_is_known_however_many_begin_at_once() {
+        const NODES: usize = 5;
+        let runtime = tokio::runtime::Handle::current();
+        for _ in 0..2_000 {
+            let announcements = Announcements::new(Hub::new(0), 3, Duration::from_millis(1));
+            let start = Barrier::new(NODES);
+            std::thread::scope(|scope| {
+                for node in 0..NODES {
+                    let (announcements, start, runtime) = (&announcements, &start, &runtime);
+                    scope.spawn(move || {
+                        let _runtime = runtime.enter();
+                        start.wait();
+                        announcements.hear(node);
+                    });
+                }
+            });
+            let known = tokio::time::timeout(Duration::from_secs(5), announcements.hub.complete()).await;
+            known.expect("all are heard, and it is not known");
+        }
+    }
 }

@@ -59,24 +59,23 @@ impl Hub {
 
     /// From now on these tags are heard. What was announced before may have been missed.
     pub(super) fn hear(&self, tags: &[Tag]) {
-        let complete = {
-            let mut heard = self.heard.lock();
-            tags.iter().for_each(|tag| heard[usize::from(*tag)] += 1);
-            heard.iter().all(|subscriptions| *subscriptions > 0)
-        };
         self.resync();
-        self.complete.send_replace(complete);
+        self.count(|heard| tags.iter().for_each(|tag| heard[usize::from(*tag)] += 1));
     }
 
     /// From now on these tags are not heard, unless by another subscription.
     pub(super) fn unhear(&self, tags: &[Tag]) {
-        let mut heard = self.heard.lock();
-        tags.iter().for_each(|tag| heard[usize::from(*tag)] -= 1);
-        let complete = heard.iter().all(|subscriptions| *subscriptions > 0);
-        self.complete.send_replace(complete);
+        self.count(|heard| tags.iter().for_each(|tag| heard[usize::from(*tag)] -= 1));
     }
 
-    /// Whether enough is heard, for one who counts that himself.
+    /// Whether all is heard is told under the lock: else the earlier of two changes might be told after the later.
+    fn count(&self, change: impl FnOnce(&mut [usize])) {
+        let mut heard = self.heard.lock();
+        change(&mut heard);
+        self.set_complete(heard.iter().all(|subscriptions| *subscriptions > 0));
+    }
+
+    /// Whether enough is heard, for one who counts that himself. He says it in the order in which it became so.
     pub(crate) fn set_complete(&self, complete: bool) {
         self.complete.send_replace(complete);
     }
