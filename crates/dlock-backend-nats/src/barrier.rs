@@ -3,7 +3,10 @@
 use crate::client::Connected;
 use crate::copy::SharedCopy;
 use crate::error::of_publication;
+use crate::insist::insist;
 use async_nats::HeaderMap;
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use dlock_store::StoreError;
 use parking_lot::Mutex;
@@ -31,7 +34,6 @@ pub(crate) struct Barrier {
 struct Shared {
     connected: Connected,
     copy: Arc<SharedCopy>,
-    subject: String,
     /// Where the connection is served, too: a caller's own runtime would have to be woken twice more.
     runtime: Handle,
     queue: Mutex<Queue>,
@@ -40,11 +42,8 @@ struct Shared {
 impl Barrier {
     /// Must be called within the runtime that is to send.
     pub(crate) fn new(connected: Connected, copy: Arc<SharedCopy>) -> Barrier {
-        // Handles may share a subject: a later barrier serves as well. A few of them keep what is left behind small.
-        let handle = rand::random::<u64>() % 64;
-        let subject = connected.subjects.barrier(handle);
         let (runtime, queue) = (Handle::current(), Mutex::default());
-        Barrier { shared: Arc::new(Shared { connected, copy, subject, runtime, queue }) }
+        Barrier { shared: Arc::new(Shared { connected, copy, runtime, queue }) }
     }
 
     /// Returns when the copy has all that was acknowledged before this was called.
@@ -82,15 +81,12 @@ impl Shared {
     }
 
     async fn pass_one(&self) -> Result<(), StoreError> {
-        let unavailable = |error: &async_nats::jetstream::context::PublishError| match of_publication(error) {
+        let unavailable = |error: &PublishError| match of_publication(error) {
             StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
             other => other,
         };
         let before = self.copy.applied();
-        let sent =
-            self.connected.context.publish_with_headers(self.subject.clone(), HeaderMap::new(), Bytes::new());
-        let acknowledged =
-            sent.await.map_err(|error| unavailable(&error))?.await.map_err(|error| unavailable(&error))?;
+        let acknowledged = insist(|| self.publish()).await.map_err(|error| unavailable(&error))?;
         if !self.copy.acknowledge(acknowledged.sequence, before) {
             return Err(StoreError::Unavailable {
                 reason: "the bucket was made anew or restored, and is read again".to_owned(),
@@ -100,5 +96,10 @@ impl Shared {
         reached.map_err(|_| StoreError::Unavailable {
             reason: "what was written is not delivered in time".to_owned(),
         })
+    }
+
+    async fn publish(&self) -> Result<PublishAck, PublishError> {
+        let (context, subject) = (&self.connected.context, self.connected.barrier.clone());
+        context.publish_with_headers(subject, HeaderMap::new(), Bytes::new()).await?.await
     }
 }

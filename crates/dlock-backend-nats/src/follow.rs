@@ -3,11 +3,12 @@
 use crate::client::Connected;
 use crate::copy::SharedCopy;
 use crate::envelope::{Envelope, Marker};
+use crate::insist::insist;
 use crate::subject::Meaning;
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::message::Message;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,9 +52,12 @@ struct Place {
 impl Place {
     /// Whether the bucket still has the message: if so, it is the one that was copied, and did not go back in time. If
     /// the message was replaced meanwhile, nobody knows.
-    async fn is_in(&self, stream: &Stream) -> bool {
-        let found = stream.get_raw_message(self.sequence).await;
-        found.is_ok_and(|message| message.time == self.published)
+    async fn is_in(&self, stream: &Stream) -> Result<bool, async_nats::Error> {
+        match insist(|| stream.get_raw_message(self.sequence)).await {
+            Ok(message) => Ok(message.time == self.published),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -63,11 +67,11 @@ async fn follow(
     copy: &SharedCopy,
     place: &mut Option<Place>,
 ) -> Result<(), async_nats::Error> {
-    let stream = connected.context.get_stream(&connected.stream).await?;
+    let stream = insist(|| connected.context.get_stream(&connected.stream)).await?;
     let last = stream.cached_info().state.last_sequence;
     let mut complete = false;
     if let Some(known) = place {
-        complete = known.is_in(&stream).await;
+        complete = known.is_in(&stream).await?;
     }
     if !complete {
         copy.clear();
@@ -82,7 +86,7 @@ async fn follow(
     };
     // As the crate's ordered consumer, but for one thing: that goes on by itself after a connection was lost, though the
     // bucket may not be the same any more.
-    let config = push::Config {
+    let config = || push::Config {
         deliver_subject: connected.client.new_inbox(),
         filter_subject: connected.subjects.all(),
         deliver_policy,
@@ -95,7 +99,8 @@ async fn follow(
         memory_storage: true,
         ..push::Config::default()
     };
-    let consumer = stream.create_consumer(config).await?;
+    // Those that are made in vain are forgotten by the server, as nobody listens.
+    let consumer = insist(|| stream.create_consumer(config())).await?;
     let mut nothing_pending = consumer.cached_info().num_pending == 0;
     let mut messages = consumer.messages().await?;
     let mut delivered = 0;
@@ -138,7 +143,7 @@ fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Messa
             Envelope::decode(&message.payload).map(|envelope| copy.apply(key, sequence, envelope))
         }
         Some(Meaning::Marker) => Marker::decode(&message.payload).map(|marker| copy.mark(sequence, marker)),
-        Some(Meaning::Barrier) => Some(()),
+        Some(Meaning::Barrier) => Some(copy.pass_barrier(sequence)),
         None => None,
     };
     if taken.is_none() {

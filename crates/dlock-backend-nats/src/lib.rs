@@ -31,6 +31,7 @@ mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod insist;
 mod refusals;
 mod senders;
 mod subject;

@@ -15,7 +15,7 @@ const TARGET: Duration = Duration::from_secs(3);
 /// How often it is tried.
 const INTERVAL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a single node is gone.
+/// How long a node is gone without which the store does not serve.
 const GONE: Duration = Duration::from_secs(2);
 
 /// SIGKILL, and a new start; until then a cluster elects another leader. The store is back when a new connection to it can
@@ -32,9 +32,11 @@ pub(crate) async fn leader_killed(backend: Backend, rounds: usize) -> Row {
         grant(&clients[0], &names).await.expect("service before");
         let died = BootClock.now();
         deployment.store.kill();
-        let single = matches!(backend, Backend::Etcd | Backend::Redis | Backend::Nats);
+        // A part of a Redis Cluster acknowledges nothing until it has as many replicas again as it must.
+        let needed =
+            matches!(backend, Backend::Etcd | Backend::Redis | Backend::RedisCluster | Backend::Nats);
         let deployment = &mut deployment;
-        if single {
+        if needed {
             tokio::time::sleep(GONE).await;
             deployment.store.restart();
         }
@@ -48,7 +50,7 @@ pub(crate) async fn leader_killed(backend: Backend, rounds: usize) -> Row {
         };
         let (store, served) = futures::join!(store, served);
         taken.push(served.since(store));
-        if !single {
+        if !needed {
             deployment.store.restart();
             tokio::time::sleep(GONE).await;
         }
