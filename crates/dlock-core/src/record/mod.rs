@@ -41,10 +41,12 @@
 //! message Store { bytes store_id = 1; uint32 generation = 2; }
 //! ```
 
+mod holders;
 mod plain;
 mod resource;
 mod session;
 
+pub(crate) use holders::EncodedHolders;
 pub use plain::{MemberRecord, StoreRecord};
 
 use bytes::Bytes;

@@ -1,9 +1,10 @@
 //! A resource's record.
 
-use super::{RecordError, decode, encode};
+use super::{FORMAT_VERSION, RecordError, decode};
 use crate::resource::{Alias, Conversion, Granted, Resource, Waiter};
 use crate::{LockId, LockKey, Mode, SessionId, Token, ValueBlock};
 use bytes::Bytes;
+use prost::Message;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawResource {
@@ -21,8 +22,30 @@ struct RawResource {
     value_stale: bool,
 }
 
+/// What stands before the holders if they are many, who are kept encoded; with the holder if there is one.
 #[derive(Clone, PartialEq, prost::Message)]
-struct RawHolder {
+struct RawHead {
+    #[prost(uint64, tag = "1")]
+    last_token: u64,
+    #[prost(message, optional, tag = "2")]
+    holder: Option<RawHolder>,
+}
+
+/// What stands after the holders.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawTail {
+    #[prost(message, repeated, tag = "3")]
+    conversions: Vec<RawConversion>,
+    #[prost(message, repeated, tag = "4")]
+    waiters: Vec<RawWaiter>,
+    #[prost(bytes = "bytes", tag = "5")]
+    value: Bytes,
+    #[prost(bool, tag = "6")]
+    value_stale: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RawHolder {
     #[prost(fixed64, tag = "1")]
     session_high: u64,
     #[prost(fixed64, tag = "2")]
@@ -75,25 +98,26 @@ struct RawWaiter {
     since_unix_ms: u64,
 }
 
+impl RawHolder {
+    pub(super) fn of(key: LockKey, granted: &Granted) -> RawHolder {
+        let (session_high, session_low) = split(key.session);
+        let alias = |alias: &Alias| RawAlias { lock: alias.lock.0, asked: alias.asked as u32 };
+        RawHolder {
+            session_high,
+            session_low,
+            lock: key.lock.0,
+            mode: granted.mode() as u32,
+            asked: granted.asked as u32,
+            token: granted.token.get(),
+            since_unix_ms: granted.since_unix_ms,
+            aliases: granted.aliases().iter().map(alias).collect(),
+        }
+    }
+}
+
 impl Resource {
     /// As it is stored. Equal resources have equal bytes.
     pub fn encode(&self) -> Bytes {
-        let holders = self.holders.iter().map(|(key, granted)| {
-            let (session_high, session_low) = split(key.session);
-            let aliases = granted.aliases().iter();
-            RawHolder {
-                session_high,
-                session_low,
-                lock: key.lock.0,
-                mode: granted.mode() as u32,
-                asked: granted.asked as u32,
-                token: granted.token.get(),
-                since_unix_ms: granted.since_unix_ms,
-                aliases: aliases
-                    .map(|alias| RawAlias { lock: alias.lock.0, asked: alias.asked as u32 })
-                    .collect(),
-            }
-        });
         let conversions = self.queue.iter().flat_map(|queue| queue.conversions()).map(|conversion| {
             let (session_high, session_low) = split(conversion.asked_by.session);
             let (lock, to) = (conversion.asked_by.lock.0, conversion.to as u32);
@@ -104,14 +128,21 @@ impl Resource {
             let (lock, mode) = (waiter.key.lock.0, waiter.mode as u32);
             RawWaiter { session_high, session_low, lock, mode, since_unix_ms: waiter.since_unix_ms }
         });
-        encode(&RawResource {
-            last_token: self.last_token.get(),
-            holders: holders.collect(),
+        let holder = self.holders.only().map(|(key, granted)| RawHolder::of(key, granted));
+        let head = RawHead { last_token: self.last_token.get(), holder };
+        let tail = RawTail {
             conversions: conversions.collect(),
             waiters: waiters.collect(),
             value: self.value.bytes().clone(),
             value_stale: !self.value_valid,
-        })
+        };
+        let holders = self.holders.encoded();
+        let mut bytes = Vec::with_capacity(1 + head.encoded_len() + holders.len() + tail.encoded_len());
+        bytes.push(FORMAT_VERSION);
+        head.encode_raw(&mut bytes);
+        bytes.extend_from_slice(holders);
+        tail.encode_raw(&mut bytes);
+        bytes.into()
     }
 
     /// Reads a stored record.
@@ -145,13 +176,13 @@ impl Resource {
 
     fn add_conversion(&mut self, raw: RawConversion) -> Result<(), RecordError> {
         let asked_by = key(raw.session_high, raw.session_low, raw.lock);
-        let primary = self.holders.find(asked_by).map(|(primary, _)| primary);
-        let granted = primary.and_then(|primary| self.holders.get_mut(primary));
-        let Some(granted) = granted.filter(|granted| granted.converting.is_none()) else {
+        let held = self.holders.find(asked_by).filter(|(_, granted)| granted.converting.is_none());
+        let Some((primary, _)) = held else {
             return Err(RecordError::corrupt(format!("{asked_by} converts twice, or is not held")));
         };
         let conversion = Conversion { asked_by, to: mode(raw.to)? };
-        granted.converting = Some(self.queue.get_or_insert_default().push_conversion(conversion));
+        let ticket = self.queue.get_or_insert_default().push_conversion(conversion);
+        self.holders.set_converting(primary, Some(ticket));
         Ok(())
     }
 
@@ -191,6 +222,7 @@ fn token(number: u64) -> Result<Token, RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode;
     use super::*;
 
     fn holder(session: u64, lock: u64, mode: Mode) -> RawHolder {

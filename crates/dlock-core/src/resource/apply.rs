@@ -144,9 +144,7 @@ impl Resource {
         let queue = self.queue.get_or_insert_default();
         let ticket = queue.push_conversion(Conversion { asked_by: key, to: mode });
         let ahead = queue.ahead_of_conversion(ticket);
-        if let Some(granted) = self.holders.get_mut(primary) {
-            granted.converting = Some(ticket);
-        }
+        self.holders.set_converting(primary, Some(ticket));
         (Outcome::Queued(Queued { key, ahead, held: Some(held) }), true)
     }
 
@@ -276,10 +274,9 @@ impl Resource {
     /// Grants a conversion that is not a downgrade, to the held lock that `key` names.
     fn raise(&mut self, key: LockKey, mode: Mode, token: Token) -> Option<Grant> {
         let primary = self.primary(key)?;
+        self.holders.set_converting(primary, None);
         self.holders.set_mode(primary, mode);
-        let granted = self.holders.get_mut(primary)?;
-        granted.converting = None;
-        granted.token = token;
+        self.holders.set_token(primary, token);
         self.last_token = token;
         let (_, granted) = self.holders.find(primary)?;
         Some(self.grant(key, granted, true))
@@ -288,12 +285,12 @@ impl Resource {
     /// Withdraws the request, or the conversion, that waits under this key; whether there was one.
     fn stop_waiting(&mut self, key: LockKey) -> bool {
         let Some(queue) = self.queue.as_deref_mut() else { return false };
-        let Some(primary) = self.holders.find(key).map(|(primary, _)| primary) else {
+        let Some((primary, granted)) = self.holders.find(key) else {
             return queue.remove_waiter(key).is_some();
         };
-        let Some(granted) = self.holders.get_mut(primary) else { return false };
         let own = |ticket: &u64| queue.conversion(*ticket).is_some_and(|own| own.asked_by == key);
-        let Some(ticket) = granted.converting.take_if(|ticket| own(ticket)) else { return false };
+        let Some(ticket) = granted.converting.filter(own) else { return false };
+        self.holders.set_converting(primary, None);
         queue.remove_conversion(ticket).is_some()
     }
 

@@ -1,6 +1,7 @@
 //! Those who hold a resource: few words for the one holder that most resources have, an index for the many of others.
 
 use super::Ticket;
+use crate::record::EncodedHolders;
 use crate::{LockId, LockKey, Mode, Token};
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
@@ -52,7 +53,39 @@ enum Locks {
     None,
     One(LockKey, Granted),
     /// Until the last one goes, so that the second holder's coming and going is cheap.
-    Many(Box<IndexMap<LockKey, Granted, FixedState>>),
+    Many(Box<Many>),
+}
+
+/// An index of granted locks, and the same locks as they are stored, in the same order.
+#[derive(Clone, Debug)]
+struct Many {
+    locks: IndexMap<LockKey, Granted, FixedState>,
+    encoded: EncodedHolders,
+}
+
+impl Many {
+    fn new() -> Box<Many> {
+        let locks = IndexMap::with_hasher(FixedState::with_seed(SEED));
+        Box::new(Many { locks, encoded: EncodedHolders::default() })
+    }
+
+    fn insert(&mut self, key: LockKey, granted: Granted) {
+        self.encoded.push(key, &granted);
+        self.locks.insert(key, granted);
+    }
+
+    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) {
+        if let Some((index, _, granted)) = self.locks.get_full_mut(&key) {
+            change(granted);
+            self.encoded.update(index, key, granted);
+        }
+    }
+
+    fn remove(&mut self, key: LockKey) -> Option<Granted> {
+        let (index, _, granted) = self.locks.swap_remove_full(&key)?;
+        self.encoded.swap_remove(index);
+        Some(granted)
+    }
 }
 
 impl Locks {
@@ -60,15 +93,16 @@ impl Locks {
         match self {
             Locks::One(own, granted) if *own == key => Some(granted),
             Locks::None | Locks::One(..) => None,
-            Locks::Many(locks) => locks.get(&key),
+            Locks::Many(many) => many.locks.get(&key),
         }
     }
 
-    fn get_mut(&mut self, key: LockKey) -> Option<&mut Granted> {
+    /// Changes what is stored of a lock.
+    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) {
         match self {
-            Locks::One(own, granted) if *own == key => Some(granted),
-            Locks::None | Locks::One(..) => None,
-            Locks::Many(locks) => locks.get_mut(&key),
+            Locks::One(own, granted) if *own == key => change(granted),
+            Locks::None | Locks::One(..) => {}
+            Locks::Many(many) => many.update(key, change),
         }
     }
 
@@ -76,7 +110,7 @@ impl Locks {
         let (one, many) = match self {
             Locks::None => (None, None),
             Locks::One(key, granted) => (Some((*key, granted)), None),
-            Locks::Many(locks) => (None, Some(locks.iter().map(|(key, granted)| (*key, granted)))),
+            Locks::Many(many) => (None, Some(many.locks.iter().map(|(key, granted)| (*key, granted)))),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -85,14 +119,14 @@ impl Locks {
         match std::mem::take(self) {
             Locks::None => *self = Locks::One(key, granted),
             Locks::One(first, held) => {
-                let mut locks = IndexMap::with_hasher(FixedState::with_seed(SEED));
-                locks.insert(first, held);
-                locks.insert(key, granted);
-                *self = Locks::Many(Box::new(locks));
+                let mut many = Many::new();
+                many.insert(first, held);
+                many.insert(key, granted);
+                *self = Locks::Many(many);
             }
-            Locks::Many(mut locks) => {
-                locks.insert(key, granted);
-                *self = Locks::Many(locks);
+            Locks::Many(mut many) => {
+                many.insert(key, granted);
+                *self = Locks::Many(many);
             }
         }
     }
@@ -100,10 +134,10 @@ impl Locks {
     fn remove(&mut self, key: LockKey) -> Option<Granted> {
         match std::mem::take(self) {
             Locks::One(own, granted) if own == key => Some(granted),
-            Locks::Many(mut locks) => {
-                let granted = locks.swap_remove(&key);
-                if !locks.is_empty() {
-                    *self = Locks::Many(locks);
+            Locks::Many(mut many) => {
+                let granted = many.remove(key);
+                if !many.locks.is_empty() {
+                    *self = Locks::Many(many);
                 }
                 granted
             }
@@ -145,9 +179,20 @@ impl Holders {
         Some((primary, self.locks.get(primary)?))
     }
 
-    /// The lock with this own key.
-    pub(crate) fn get_mut(&mut self, primary: LockKey) -> Option<&mut Granted> {
-        self.locks.get_mut(primary)
+    /// The lock that is alone.
+    pub(crate) fn only(&self) -> Option<(LockKey, &Granted)> {
+        match &self.locks {
+            Locks::One(key, granted) => Some((*key, granted)),
+            Locks::None | Locks::Many(_) => None,
+        }
+    }
+
+    /// All locks as they are stored, unless there is [only one](Holders::only).
+    pub(crate) fn encoded(&self) -> &[u8] {
+        match &self.locks {
+            Locks::None | Locks::One(..) => &[],
+            Locks::Many(many) => many.encoded.as_bytes(),
+        }
     }
 
     /// How many keys are aliases.
@@ -174,29 +219,35 @@ impl Holders {
     }
 
     pub(crate) fn set_mode(&mut self, primary: LockKey, mode: Mode) {
-        if let Some(granted) = self.locks.get_mut(primary) {
-            self.held[granted.mode as usize] -= 1;
-            self.held[mode as usize] += 1;
+        let held = &mut self.held;
+        self.locks.update(primary, |granted| {
+            held[granted.mode as usize] -= 1;
+            held[mode as usize] += 1;
             granted.mode = mode;
-        }
+        });
+    }
+
+    pub(crate) fn set_token(&mut self, primary: LockKey, token: Token) {
+        self.locks.update(primary, |granted| granted.token = token);
+    }
+
+    pub(crate) fn set_converting(&mut self, primary: LockKey, ticket: Option<Ticket>) {
+        self.locks.update(primary, |granted| granted.converting = ticket);
     }
 
     /// Lets another acquire share a lock.
     pub(crate) fn share(&mut self, primary: LockKey, alias: Alias) {
-        if let Some(granted) = self.locks.get_mut(primary) {
-            granted.aliases.push(alias);
-            self.primaries.insert(LockKey { session: primary.session, lock: alias.lock }, primary);
-        }
+        self.locks.update(primary, |granted| granted.aliases.push(alias));
+        self.primaries.insert(LockKey { session: primary.session, lock: alias.lock }, primary);
     }
 
     /// Takes one acquire away from the lock that its key names. The lock stays while it has others, under the key of
     /// the oldest of them if the one that goes was its own; it goes with its last.
     pub(crate) fn release(&mut self, key: LockKey) {
         if let Some(primary) = self.primaries.remove(&key) {
-            if let Some(granted) = self.locks.get_mut(primary) {
-                granted.aliases.retain(|alias| alias.lock != key.lock);
-            }
-            return;
+            return self
+                .locks
+                .update(primary, |granted| granted.aliases.retain(|alias| alias.lock != key.lock));
         }
         let Some(mut granted) = self.locks.remove(key) else { return };
         if granted.aliases.is_empty() {

@@ -1,6 +1,7 @@
 //! What is true of every resource. Checked after each command in debug builds, and of each record that is read.
 
 use super::Resource;
+use crate::record::EncodedHolders;
 use crate::{LockKey, Mode, ModeSet};
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ impl Resource {
     /// # Panics
     /// When one is broken, which is a defect of this crate.
     pub fn assert_invariants(&self) {
-        if let Err(broken) = self.check() {
+        if let Err(broken) = self.check().and_then(|()| self.check_encoding()) {
             panic!("{broken}: {self:?}");
         }
     }
@@ -67,6 +68,15 @@ impl Resource {
             ensure!(granted.token <= self.last_token, "the token of {key} is greater than the last one");
         }
         ensure!(counts == self.holders.counts(), "the counts of held modes are wrong");
+        Ok(())
+    }
+
+    fn check_encoding(&self) -> Result<(), String> {
+        let mut encoded = EncodedHolders::default();
+        if self.holders.only().is_none() {
+            self.holders.iter().for_each(|(key, granted)| encoded.push(key, granted));
+        }
+        ensure!(encoded.as_bytes() == self.holders.encoded(), "the holders are not kept as they are stored");
         Ok(())
     }
 
