@@ -13,7 +13,7 @@
 //!    ever be served.
 //!
 //! A command costs the same however many hold the resource, and at most the logarithm of those who wait; only
-//! being told one's place costs as much as the place is far back.
+//! being told one's place again later costs as much as the place is far back.
 
 mod apply;
 mod command;

@@ -98,12 +98,12 @@ impl Queue {
 
     /// How many are served before this conversion.
     pub(crate) fn ahead_of_conversion(&self, ticket: Ticket) -> u32 {
-        count(self.converting.range(..ticket).count())
+        count(before(&self.converting, ticket))
     }
 
     /// How many are served before this waiter.
     pub(crate) fn ahead_of_waiter(&self, ticket: Ticket) -> u32 {
-        count(self.converting.len() + self.waiting.range(..ticket).count())
+        count(self.converting.len() + before(&self.waiting, ticket))
     }
 
     pub(crate) fn conversions(&self) -> impl Iterator<Item = &Conversion> {
@@ -124,6 +124,15 @@ impl Queue {
             }
         }
         set
+    }
+}
+
+/// How many have lower tickets than this one, which is there: known at once of the one who came last, as who is told
+/// his place mostly is.
+fn before<T>(places: &BTreeMap<Ticket, T>, ticket: Ticket) -> usize {
+    match places.last_key_value() {
+        Some((last, _)) if *last == ticket => places.len() - 1,
+        _ => places.range(..ticket).count(),
     }
 }
 
