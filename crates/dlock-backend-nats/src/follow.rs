@@ -17,7 +17,7 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The consumer says so often that it is there; after twice this it counts as lost.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_millis(700);
 /// So does it after so much silence, if something was acknowledged that has not come.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// The server forgets a consumer that nobody has listened to for so long.

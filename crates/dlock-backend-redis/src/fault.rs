@@ -96,6 +96,19 @@ impl Fault {
         matches!(self, Fault::Unreached(_) | Fault::NotNow(_) | Fault::NoScript)
     }
 
+    /// The same, met after a write had been run.
+    pub(crate) fn after_run(self) -> Fault {
+        match self {
+            Fault::Unreached(reason)
+            | Fault::NotNow(reason)
+            | Fault::Refused(reason)
+            | Fault::Full(reason)
+            | Fault::Foreign(reason)
+            | Fault::Unknown(reason) => Fault::Unknown(reason),
+            Fault::NoScript => Fault::Unknown("Redis forgets our scripts".to_owned()),
+        }
+    }
+
     /// For a write.
     pub(crate) fn of_write(self) -> StoreError {
         match self {

@@ -9,7 +9,7 @@ use crate::script::COMMIT;
 use crate::topology::Topology;
 use dlock_store::{Change, Guard, StoreError, Verdict, Version, Write};
 use indexmap::IndexSet;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,12 +68,7 @@ impl Sending {
         })?;
         let mut commands = redis::pipe();
         commands.add_command(self.call(link, tag, writes, &epoch));
-        let mut timeout = None;
-        if self.replicas > 0 {
-            commands.cmd("WAIT").arg(self.replicas).arg(self.timeout.as_millis() as u64);
-            timeout = Some(self.timeout * 2);
-        }
-        let mut answers = link.send_within(&commands, timeout).await?.into_iter();
+        let mut answers = self.send_on(link, &commands).await?.into_iter();
         let answer = succeeded(answers.next().unwrap_or_default())?;
         let Value::Array(answers_of_writes) = answer else {
             link.forget_epoch(tag);
@@ -83,31 +78,31 @@ impl Sending {
             let (found, asked) = (answers_of_writes.len(), writes.len());
             return Err(Fault::Unknown(format!("{found} verdicts on {asked} writes")));
         }
-        let short = if self.replicas > 0 { self.short_of_replicas(answers.next())? } else { None };
+        // The script has run: whatever the waiting comes to, its writes are there.
+        let unknown = self.replicated(link, tag).await.err().map(|fault| fault.after_run().of_write());
         let verdicts = answers_of_writes.into_iter().zip(writes).map(|(answer, write)| {
             let verdict = verdict(answer, write, &epoch)?;
-            match (&verdict, &short) {
-                (Verdict::Committed { .. }, Some(reason)) => {
-                    Err(StoreError::Ambiguous { reason: reason.clone() })
-                }
-                _ => Ok(verdict),
+            match (verdict, &unknown) {
+                (Verdict::Committed { .. }, Some(unknown)) => Err(unknown.clone()),
+                // What the replicas may not have is not told.
+                (Verdict::Conflict { .. }, Some(_)) => Ok(Verdict::Conflict { current: None }),
+                (verdict, _) => Ok(verdict),
             }
         });
         Ok(Sent::Answered(verdicts.collect()))
     }
 
-    /// What is wrong, if fewer replicas have the writes than should.
-    fn short_of_replicas(&self, answer: Option<Value>) -> Result<Option<String>, Fault> {
-        // The script has run: whatever the waiting came to, its writes are there.
-        match answer {
-            Some(Value::Int(have)) if have >= i64::from(self.replicas) => Ok(None),
-            Some(Value::Int(have)) => {
-                let wanted = self.replicas;
-                Ok(Some(format!(
-                    "{have} replicas have the write within the time-out, and redis.replicas is {wanted}"
-                )))
-            }
-            other => Ok(Some(format!("the replicas could not be waited for: {other:?}"))),
+    /// Sends commands where others may wait for replicas, which holds up all who come after them.
+    pub(crate) async fn send_on(&self, link: &Link, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+        let timeout = (self.replicas > 0).then_some(self.timeout * 2);
+        link.send_within(commands, timeout).await
+    }
+
+    /// Returns once as many replicas as must have all that was answered on this connection before.
+    pub(crate) async fn replicated(&self, link: &Link, tag: Tag) -> Result<(), Fault> {
+        match self.replicas {
+            0 => Ok(()),
+            replicas => link.replicated(tag, replicas, self.timeout).await,
         }
     }
 

@@ -42,6 +42,7 @@
 //! either end. Redis 8.4 and Valkey 9 can move slots as a whole.
 #![forbid(unsafe_code)]
 
+mod barriers;
 mod config;
 mod connector;
 mod error;

@@ -1,5 +1,6 @@
 //! One connection, and what is known about the server at its other end for as long as it lasts.
 
+use crate::barriers::Barriers;
 use crate::fault::Fault;
 use crate::info::Info;
 use crate::layout::{Layout, Tag};
@@ -56,6 +57,7 @@ pub(crate) struct Link {
     usable: Arc<AtomicBool>,
     /// Of this connection only: that the server has not been replaced by another is certain as long as it lasts.
     epochs: Mutex<HashMap<Tag, Epoch>>,
+    barriers: Barriers,
 }
 
 impl Link {
@@ -74,7 +76,14 @@ impl Link {
         for answer in scripts {
             succeeded(answer).map_err(|fault| fault.at(&node.address))?;
         }
-        Ok(Link { connection, place, identity, usable, epochs: Mutex::default() })
+        Ok(Link {
+            connection,
+            place,
+            identity,
+            usable,
+            epochs: Mutex::default(),
+            barriers: Barriers::default(),
+        })
     }
 
     /// Sends commands in one go. A failure is of the connection as a whole, and ends it; errors of single commands are
@@ -116,7 +125,7 @@ impl Link {
         if let Some(epoch) = self.epochs.lock().get(&tag) {
             return Ok(epoch.clone());
         }
-        let identity = self.identify().await?;
+        let identity = identify(&self.info().await?, self.place.cluster)?;
         let layout = &self.place.layout;
         let keys = [layout.epoch(tag), layout.index(tag), layout.probe(tag)];
         let mut call = EPOCH.call(keys.iter());
@@ -147,6 +156,33 @@ impl Link {
         self.epochs.lock().remove(&tag);
     }
 
+    /// Returns once so many replicas have all that was answered on this connection before. While the server waits for them
+    /// nothing else on the connection goes on, so one barrier serves all who ask meanwhile.
+    ///
+    /// # Errors
+    /// Why they may not have it within the time. It may be lost, then, or not.
+    pub(crate) async fn replicated(&self, tag: Tag, replicas: u32, timeout: Duration) -> Result<(), Fault> {
+        self.barriers.pass(self.barrier(tag, replicas, timeout)).await
+    }
+
+    /// They acknowledge what is written now, and so all before, if the server has had no other history in between.
+    async fn barrier(&self, tag: Tag, replicas: u32, timeout: Duration) -> Result<(), Fault> {
+        let mut commands = redis::pipe();
+        commands.cmd("SET").arg(self.place.layout.barrier(tag)).arg(1);
+        commands.cmd("WAIT").arg(replicas).arg(timeout.as_millis() as u64);
+        commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+        let mut answers = self.send_within(&commands, Some(timeout * 2)).await?;
+        let info = answers.split_off(2);
+        answers.reverse();
+        succeeded(answers.pop().unwrap_or_default())?;
+        match succeeded(answers.pop().unwrap_or_default())? {
+            Value::Int(have) if have >= i64::from(replicas) => self.expect(&info),
+            have => Err(Fault::Refused(format!(
+                "{have:?} replicas have it within {timeout:?}, and redis.replicas is {replicas}"
+            ))),
+        }
+    }
+
     /// Loads the scripts again.
     pub(crate) async fn load(&self) -> Result<(), Fault> {
         let mut commands = redis::pipe();
@@ -156,17 +192,21 @@ impl Link {
 
     /// Fails if the server is not what it was when the connection was made.
     pub(crate) async fn verify(&self) -> Result<(), Fault> {
-        let found = self.identify().await?;
-        if found.owner == self.identity.owner {
+        self.expect(&self.info().await?)
+    }
+
+    /// What the server says of itself must be what it said when the connection was made.
+    fn expect(&self, info: &[Value]) -> Result<(), Fault> {
+        if identify(info, self.place.cluster)?.owner == self.identity.owner {
             return Ok(());
         }
         Err(Fault::NotNow("the server has another history".to_owned()))
     }
 
-    async fn identify(&self) -> Result<Identity, Fault> {
+    async fn info(&self) -> Result<Vec<Value>, Fault> {
         let mut commands = redis::pipe();
         commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-        identify(&self.send(&commands).await?, self.place.cluster)
+        self.send(&commands).await
     }
 }
 

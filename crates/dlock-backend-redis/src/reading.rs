@@ -3,14 +3,13 @@
 use crate::fault::Fault;
 use crate::flight::{Sending, optional};
 use crate::layout::Tag;
-use crate::link::{Link, succeeded};
+use crate::link::succeeded;
 use crate::patience::Patience;
 use crate::record;
 use dlock_store::{Key, Page, Record, StoreError};
 use futures::future::try_join_all;
 use redis::{Cmd, Pipeline, Value};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// How many names an index is asked for at least: most of a question is its way.
 const CHUNK_MIN: usize = 16;
@@ -163,33 +162,14 @@ impl Sending {
     async fn try_ask(&self, tag: Tag, commands: &Pipeline) -> Result<Value, Fault> {
         let node = self.topology.view().node(tag)?;
         let asked = async {
-            if self.replicas > 0 {
-                return self.ask_replicated(&*node.writes().await?, tag, commands).await;
-            }
-            let link: Arc<Link> = node.reads().await?;
-            succeeded(link.send(commands).await?.into_iter().next().unwrap_or_default())
+            // What was read is told only when the replicas have it: else a write of unknown outcome would be read back
+            // as done, and lost all the same at a failover.
+            let link = if self.replicas > 0 { node.writes().await? } else { node.reads().await? };
+            let answer = self.send_on(&link, commands).await?.into_iter().next().unwrap_or_default();
+            self.replicated(&link, tag).await?;
+            succeeded(answer)
         };
         asked.await.map_err(|fault| fault.at(&node.address))
-    }
-
-    /// What was read is told only when the replicas have it: else a write of unknown outcome would be read back as
-    /// done, and lost all the same at a failover. They acknowledge what comes after it, and so all before.
-    async fn ask_replicated(&self, link: &Link, tag: Tag, commands: &Pipeline) -> Result<Value, Fault> {
-        let mut barriered = commands.clone();
-        barriered.cmd("SET").arg(self.topology.place().layout.barrier(tag)).arg(1);
-        barriered.cmd("WAIT").arg(self.replicas).arg(self.timeout.as_millis() as u64);
-        let answers = link.send_within(&barriered, Some(self.timeout * 2)).await?;
-        let Ok([answer, barrier, have]) = <[Value; 3]>::try_from(answers) else {
-            return Err(Fault::Unknown("a read has no proper answer".to_owned()));
-        };
-        succeeded(barrier)?;
-        match succeeded(have)? {
-            Value::Int(have) if have >= i64::from(self.replicas) => succeeded(answer),
-            have => Err(Fault::Refused(format!(
-                "{have:?} replicas have what was read, and redis.replicas is {}",
-                self.replicas
-            ))),
-        }
     }
 }
 
