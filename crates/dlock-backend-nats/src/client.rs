@@ -27,9 +27,6 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     pub(crate) context: Context,
     pub(crate) subjects: Subjects,
-    /// The subject of this handle's barriers. Handles may share one: a later barrier serves as well. A few of them keep
-    /// what is left behind small.
-    pub(crate) barrier: String,
     pub(crate) stream: String,
     pub(crate) endpoints: String,
     bucket: String,
@@ -62,12 +59,10 @@ impl Connected {
             .ack_timeout(ACKNOWLEDGEMENT_TIMEOUT)
             .max_ack_inflight(IN_FLIGHT_MAX)
             .build(client.clone());
-        let subjects = Subjects::new(&bucket);
         let connected = Connected {
             client,
             context,
-            barrier: subjects.barrier(rand::random::<u64>() % 64),
-            subjects,
+            subjects: Subjects::new(&bucket),
             stream: format!("KV_{bucket}"),
             endpoints: endpoints.clone(),
             bucket,

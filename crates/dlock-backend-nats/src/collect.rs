@@ -1,7 +1,5 @@
-//! Collects what nobody needs any more: old deletions, and, where a bucket of several replicas keeps more than the last
-//! message of a subject, replaced messages and passed barriers.
+//! Collects deletions that nobody can have in mind any more.
 
-use crate::barrier::DELIVERY_TIMEOUT;
 use crate::client::Connected;
 use crate::copy::{OldDeletions, SharedCopy};
 use dlock_store::{Key, StoreError};
@@ -16,8 +14,6 @@ const AGE: u64 = 7;
 
 /// How long replaced messages are kept, at least: a write is known to count, or given up, long before.
 const REPLACED_AGE: Duration = Duration::from_secs(30);
-/// How long passed barriers are kept, at least: whoever waits for one has given up before.
-const BARRIER_AGE: Duration = DELIVERY_TIMEOUT.saturating_mul(2);
 /// How many purges are under way at a time.
 const PURGES_MAX: usize = 16;
 
@@ -25,7 +21,6 @@ const PURGES_MAX: usize = 16;
 pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
     let mut rounds = tokio::time::interval(INTERVAL);
     let mut replaced = tokio::time::interval(REPLACED_AGE);
-    let mut barriers = tokio::time::interval(BARRIER_AGE);
     rounds.reset();
     loop {
         tokio::select! {
@@ -42,22 +37,8 @@ pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
                                             written again");
                 }
             }
-            _ = barriers.tick(), if connected.keeps_history() => {
-                if let Err(error) = throw_away_barriers(&connected, copy.passed_barrier()).await {
-                    tracing::debug!(%error, "passed barriers were not thrown away: the next time all are");
-                }
-            }
         }
     }
-}
-
-/// Throws away this handle's barriers before this message.
-async fn throw_away_barriers(connected: &Connected, sequence: u64) -> Result<(), async_nats::Error> {
-    if sequence > 0 {
-        let stream = connected.context.get_stream_no_info(&connected.stream).await?;
-        stream.purge().sequence(sequence).filter(&connected.barrier).await?;
-    }
-    Ok(())
 }
 
 /// Throws away the messages before these.

@@ -36,9 +36,6 @@ struct Copy {
     /// The records that this handle has written, by their newest message: since the last look, and before that.
     written: HashMap<Key, u64>,
     written_before: HashMap<Key, u64>,
-    /// The newest barrier of any handle, and the one that was the newest at the last look.
-    barrier: u64,
-    barrier_before: u64,
 }
 
 /// What a publication has to expect of its subject, and to say.
@@ -206,18 +203,6 @@ impl SharedCopy {
         let forgotten =
             |entry: &Entry| entry.last <= marker.cutoff && entry.content == envelope::Content::Deleted;
         copy.entries.retain(|_, entry| !forgotten(entry));
-    }
-
-    /// Somebody's barrier has come.
-    pub(crate) fn pass_barrier(&self, sequence: u64) {
-        self.copy.lock().barrier = sequence;
-    }
-
-    /// The barrier that was the newest at the last look: those before it can be thrown away.
-    pub(crate) fn passed_barrier(&self) -> u64 {
-        let mut copy = self.copy.lock();
-        let newest = copy.barrier;
-        std::mem::replace(&mut copy.barrier_before, newest)
     }
 
     pub(crate) fn get(&self, key: &Key) -> Record {

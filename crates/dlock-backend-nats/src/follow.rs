@@ -143,7 +143,7 @@ fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Messa
             Envelope::decode(&message.payload).map(|envelope| copy.apply(key, sequence, envelope))
         }
         Some(Meaning::Marker) => Marker::decode(&message.payload).map(|marker| copy.mark(sequence, marker)),
-        Some(Meaning::Barrier) => Some(copy.pass_barrier(sequence)),
+        Some(Meaning::Barrier) => Some(()),
         None => None,
     };
     if taken.is_none() {

@@ -30,34 +30,6 @@ async fn service_goes_on_when_the_leader_is_killed_and_nothing_acknowledged_is_l
     tokio::time::timeout(LOST_AFTER, healthy).await.expect("all are back");
 }
 
-/// A bucket of several replicas keeps all messages until they are thrown away.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_read_leaves_nothing_behind() {
-    const READS: u64 = 300;
-    let cluster = NatsCluster::start();
-    let store = in_cluster(&cluster).await;
-    for _ in 0..READS {
-        get_at_last(&store, "a").await;
-    }
-    let client = async_nats::connect(cluster.addresses()).await.unwrap();
-    let context = async_nats::jetstream::new(client);
-    let mut stream = context.get_stream("KV_dlock").await.unwrap();
-    let mut most = 0;
-    let thrown_away = async {
-        loop {
-            get_at_last(&store, "a").await;
-            let messages = stream.info().await.unwrap().state.messages;
-            most = messages.max(most);
-            if messages < READS / 10 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::time::timeout(LOST_AFTER, thrown_away).await.expect("it goes on growing");
-    assert!(most >= READS, "each read leaves a message behind: {most}");
-}
-
 /// It may still think that it leads when it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_stood_still_brings_nothing_back() {
