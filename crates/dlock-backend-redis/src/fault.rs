@@ -96,29 +96,32 @@ impl Fault {
         matches!(self, Fault::Unreached(_) | Fault::NotNow(_) | Fault::NoScript)
     }
 
-    /// The same, met after a write had been run.
-    pub(crate) fn after_run(self) -> Fault {
+    /// What was seen.
+    fn reason(self) -> String {
         match self {
             Fault::Unreached(reason)
             | Fault::NotNow(reason)
             | Fault::Refused(reason)
             | Fault::Full(reason)
             | Fault::Foreign(reason)
-            | Fault::Unknown(reason) => Fault::Unknown(reason),
-            Fault::NoScript => Fault::Unknown("Redis forgets our scripts".to_owned()),
+            | Fault::Unknown(reason) => reason,
+            Fault::NoScript => "Redis forgets our scripts".to_owned(),
         }
+    }
+
+    /// For a write that had been run before this was met.
+    pub(crate) fn after_run(self) -> StoreError {
+        StoreError::Ambiguous { reason: self.reason() }
     }
 
     /// For a write.
     pub(crate) fn of_write(self) -> StoreError {
         match self {
-            Fault::Unreached(reason) | Fault::NotNow(reason) | Fault::Refused(reason) => {
-                StoreError::Unavailable { reason }
+            Fault::Unreached(_) | Fault::NotNow(_) | Fault::Refused(_) | Fault::NoScript => {
+                StoreError::Unavailable { reason: self.reason() }
             }
-            Fault::NoScript => StoreError::Unavailable { reason: "Redis forgets our scripts".to_owned() },
             Fault::Full(reason) => StoreError::Full { reason },
-            Fault::Foreign(reason) => StoreError::Ambiguous { reason },
-            Fault::Unknown(reason) => StoreError::Ambiguous { reason },
+            Fault::Foreign(reason) | Fault::Unknown(reason) => StoreError::Ambiguous { reason },
         }
     }
 

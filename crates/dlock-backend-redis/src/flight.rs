@@ -79,7 +79,7 @@ impl Sending {
             return Err(Fault::Unknown(format!("{found} verdicts on {asked} writes")));
         }
         // The script has run: whatever the waiting comes to, its writes are there.
-        let unknown = self.replicated(link, tag).await.err().map(|fault| fault.after_run().of_write());
+        let unknown = self.replicated(link, tag).await.err().map(Fault::after_run);
         let verdicts = answers_of_writes.into_iter().zip(writes).map(|(answer, write)| {
             let verdict = verdict(answer, write, &epoch)?;
             match (verdict, &unknown) {

@@ -68,7 +68,7 @@ impl Link {
         let connection = node.connector().connect(&node.address, Some(Arc::new(end))).await?;
         let place = Arc::clone(node.place());
         let mut setup = redis::pipe();
-        setup.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+        add_info(&mut setup);
         setup.add_command(COMMIT.load()).add_command(EPOCH.load());
         let mut answers = send(&connection, &setup, None).await.map_err(|fault| fault.at(&node.address))?;
         let scripts = answers.split_off(2);
@@ -170,12 +170,13 @@ impl Link {
         let mut commands = redis::pipe();
         commands.cmd("SET").arg(self.place.layout.barrier(tag)).arg(1);
         commands.cmd("WAIT").arg(replicas).arg(timeout.as_millis() as u64);
-        commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-        let mut answers = self.send_within(&commands, Some(timeout * 2)).await?;
-        let info = answers.split_off(2);
-        answers.reverse();
-        succeeded(answers.pop().unwrap_or_default())?;
-        match succeeded(answers.pop().unwrap_or_default())? {
+        add_info(&mut commands);
+        let answers = self.send_within(&commands, Some(timeout * 2)).await?;
+        let Ok([written, have, info @ ..]) = <[Value; 4]>::try_from(answers) else {
+            return Err(Fault::Unknown("a barrier has no proper answer".to_owned()));
+        };
+        succeeded(written)?;
+        match succeeded(have)? {
             Value::Int(have) if have >= i64::from(replicas) => self.expect(&info),
             have => Err(Fault::Refused(format!(
                 "{have:?} replicas have it within {timeout:?}, and redis.replicas is {replicas}"
@@ -205,7 +206,7 @@ impl Link {
 
     async fn info(&self) -> Result<Vec<Value>, Fault> {
         let mut commands = redis::pipe();
-        commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+        add_info(&mut commands);
         self.send(&commands).await
     }
 }
@@ -250,6 +251,11 @@ async fn send(
         Ok(answers) => Err(Fault::Unknown(format!("{} answers to {count} commands", answers.len()))),
         Err(error) => Err(Fault::from_connection(&error)),
     }
+}
+
+/// Asks for what [`identify`] wants: two commands.
+pub(crate) fn add_info(commands: &mut Pipeline) {
+    commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
 }
 
 /// Who answers, by its `INFO` of `server` and `replication`.

@@ -165,11 +165,12 @@ impl Sending {
             // What was read is told only when the replicas have it: else a write of unknown outcome would be read back
             // as done, and lost all the same at a failover.
             let link = if self.replicas > 0 { node.writes().await? } else { node.reads().await? };
-            let answer = self.send_on(&link, commands).await?.into_iter().next().unwrap_or_default();
+            let answer =
+                succeeded(self.send_on(&link, commands).await?.into_iter().next().unwrap_or_default())?;
             self.replicated(&link, tag).await?;
-            succeeded(answer)
+            Ok(answer)
         };
-        asked.await.map_err(|fault| fault.at(&node.address))
+        asked.await.map_err(|fault: Fault| fault.at(&node.address))
     }
 }
 

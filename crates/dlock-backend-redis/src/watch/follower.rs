@@ -3,7 +3,7 @@
 use super::hub::Hub;
 use crate::fault::Fault;
 use crate::layout::Tag;
-use crate::link::{identify, publish_command, succeeded};
+use crate::link::{add_info, identify, publish_command, succeeded};
 use crate::node::Node;
 use crate::record::announced;
 use crate::topology::Topology;
@@ -106,7 +106,7 @@ async fn subscribe(node: &Node, tags: &[Tag], hub: &Arc<Hub>) -> Result<Subscrip
 
 async fn identity(connection: &mut MultiplexedConnection) -> Result<Vec<Value>, Fault> {
     let mut commands = redis::pipe();
-    commands.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+    add_info(&mut commands);
     let answers = connection.send_packed_commands(&commands, 0, 2).await;
     answers.map_err(|error| Fault::from_connection(&error))
 }

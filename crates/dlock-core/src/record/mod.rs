@@ -84,9 +84,16 @@ impl RecordError {
 }
 
 fn encode(message: &impl Message) -> Bytes {
-    let mut bytes = Vec::with_capacity(1 + message.encoded_len());
+    encode_around(message, &[], &())
+}
+
+/// Encodes a message of which some is encoded already: what stands before that, and what stands after it.
+fn encode_around(before: &impl Message, encoded: &[u8], after: &impl Message) -> Bytes {
+    let mut bytes = Vec::with_capacity(1 + before.encoded_len() + encoded.len() + after.encoded_len());
     bytes.push(FORMAT_VERSION);
-    message.encode_raw(&mut bytes);
+    before.encode_raw(&mut bytes);
+    bytes.extend_from_slice(encoded);
+    after.encode_raw(&mut bytes);
     bytes.into()
 }
 

@@ -1,10 +1,9 @@
 //! A resource's record.
 
-use super::{FORMAT_VERSION, RecordError, decode};
+use super::{RecordError, decode, encode_around};
 use crate::resource::{Alias, Conversion, Granted, Resource, Waiter};
 use crate::{LockId, LockKey, Mode, SessionId, Token, ValueBlock};
 use bytes::Bytes;
-use prost::Message;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawResource {
@@ -12,28 +11,6 @@ struct RawResource {
     last_token: u64,
     #[prost(message, repeated, tag = "2")]
     holders: Vec<RawHolder>,
-    #[prost(message, repeated, tag = "3")]
-    conversions: Vec<RawConversion>,
-    #[prost(message, repeated, tag = "4")]
-    waiters: Vec<RawWaiter>,
-    #[prost(bytes = "bytes", tag = "5")]
-    value: Bytes,
-    #[prost(bool, tag = "6")]
-    value_stale: bool,
-}
-
-/// What stands before the holders if they are many, who are kept encoded; with the holder if there is one.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawHead {
-    #[prost(uint64, tag = "1")]
-    last_token: u64,
-    #[prost(message, optional, tag = "2")]
-    holder: Option<RawHolder>,
-}
-
-/// What stands after the holders.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RawTail {
     #[prost(message, repeated, tag = "3")]
     conversions: Vec<RawConversion>,
     #[prost(message, repeated, tag = "4")]
@@ -128,21 +105,25 @@ impl Resource {
             let (lock, mode) = (waiter.key.lock.0, waiter.mode as u32);
             RawWaiter { session_high, session_low, lock, mode, since_unix_ms: waiter.since_unix_ms }
         });
-        let holder = self.holders.only().map(|(key, granted)| RawHolder::of(key, granted));
-        let head = RawHead { last_token: self.last_token.get(), holder };
-        let tail = RawTail {
+        // Many holders are kept encoded. They stand between two parts, each of which leaves out what is in the other.
+        let before = RawResource {
+            last_token: self.last_token.get(),
+            holders: self
+                .holders
+                .only()
+                .map(|(key, granted)| RawHolder::of(key, granted))
+                .into_iter()
+                .collect(),
+            ..RawResource::default()
+        };
+        let after = RawResource {
             conversions: conversions.collect(),
             waiters: waiters.collect(),
             value: self.value.bytes().clone(),
             value_stale: !self.value_valid,
+            ..RawResource::default()
         };
-        let holders = self.holders.encoded();
-        let mut bytes = Vec::with_capacity(1 + head.encoded_len() + holders.len() + tail.encoded_len());
-        bytes.push(FORMAT_VERSION);
-        head.encode_raw(&mut bytes);
-        bytes.extend_from_slice(holders);
-        tail.encode_raw(&mut bytes);
-        bytes.into()
+        encode_around(&before, self.holders.encoded(), &after)
     }
 
     /// Reads a stored record.

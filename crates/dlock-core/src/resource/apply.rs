@@ -274,9 +274,7 @@ impl Resource {
     /// Grants a conversion that is not a downgrade, to the held lock that `key` names.
     fn raise(&mut self, key: LockKey, mode: Mode, token: Token) -> Option<Grant> {
         let primary = self.primary(key)?;
-        self.holders.set_converting(primary, None);
-        self.holders.set_mode(primary, mode);
-        self.holders.set_token(primary, token);
+        self.holders.raise(primary, mode, token);
         self.last_token = token;
         let (_, granted) = self.holders.find(primary)?;
         Some(self.grant(key, granted, true))

@@ -74,11 +74,11 @@ impl Many {
         self.locks.insert(key, granted);
     }
 
-    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) {
-        if let Some((index, _, granted)) = self.locks.get_full_mut(&key) {
-            change(granted);
-            self.encoded.update(index, key, granted);
-        }
+    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) -> bool {
+        let Some((index, _, granted)) = self.locks.get_full_mut(&key) else { return false };
+        change(granted);
+        self.encoded.update(index, key, granted);
+        true
     }
 
     fn remove(&mut self, key: LockKey) -> Option<Granted> {
@@ -97,11 +97,23 @@ impl Locks {
         }
     }
 
-    /// Changes what is stored of a lock.
-    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) {
+    /// For what is not stored; [`Locks::update`] is for what is.
+    fn get_mut(&mut self, key: LockKey) -> Option<&mut Granted> {
         match self {
-            Locks::One(own, granted) if *own == key => change(granted),
-            Locks::None | Locks::One(..) => {}
+            Locks::One(own, granted) if *own == key => Some(granted),
+            Locks::None | Locks::One(..) => None,
+            Locks::Many(many) => many.locks.get_mut(&key),
+        }
+    }
+
+    /// Changes what is stored of a lock; whether there is one.
+    fn update(&mut self, key: LockKey, change: impl FnOnce(&mut Granted)) -> bool {
+        match self {
+            Locks::One(own, granted) if *own == key => {
+                change(granted);
+                true
+            }
+            Locks::None | Locks::One(..) => false,
             Locks::Many(many) => many.update(key, change),
         }
     }
@@ -219,35 +231,46 @@ impl Holders {
     }
 
     pub(crate) fn set_mode(&mut self, primary: LockKey, mode: Mode) {
+        self.change_mode(primary, mode, |_| {});
+    }
+
+    /// Gives a lock another mode with a token of its own; it waits for none any more.
+    pub(crate) fn raise(&mut self, primary: LockKey, mode: Mode, token: Token) {
+        self.change_mode(primary, mode, |granted| {
+            granted.converting = None;
+            granted.token = token;
+        });
+    }
+
+    fn change_mode(&mut self, primary: LockKey, mode: Mode, change: impl FnOnce(&mut Granted)) {
         let held = &mut self.held;
         self.locks.update(primary, |granted| {
             held[granted.mode as usize] -= 1;
             held[mode as usize] += 1;
             granted.mode = mode;
+            change(granted);
         });
     }
 
-    pub(crate) fn set_token(&mut self, primary: LockKey, token: Token) {
-        self.locks.update(primary, |granted| granted.token = token);
-    }
-
     pub(crate) fn set_converting(&mut self, primary: LockKey, ticket: Option<Ticket>) {
-        self.locks.update(primary, |granted| granted.converting = ticket);
+        if let Some(granted) = self.locks.get_mut(primary) {
+            granted.converting = ticket;
+        }
     }
 
     /// Lets another acquire share a lock.
     pub(crate) fn share(&mut self, primary: LockKey, alias: Alias) {
-        self.locks.update(primary, |granted| granted.aliases.push(alias));
-        self.primaries.insert(LockKey { session: primary.session, lock: alias.lock }, primary);
+        if self.locks.update(primary, |granted| granted.aliases.push(alias)) {
+            self.primaries.insert(LockKey { session: primary.session, lock: alias.lock }, primary);
+        }
     }
 
     /// Takes one acquire away from the lock that its key names. The lock stays while it has others, under the key of
     /// the oldest of them if the one that goes was its own; it goes with its last.
     pub(crate) fn release(&mut self, key: LockKey) {
         if let Some(primary) = self.primaries.remove(&key) {
-            return self
-                .locks
-                .update(primary, |granted| granted.aliases.retain(|alias| alias.lock != key.lock));
+            self.locks.update(primary, |granted| granted.aliases.retain(|alias| alias.lock != key.lock));
+            return;
         }
         let Some(mut granted) = self.locks.remove(key) else { return };
         if granted.aliases.is_empty() {
