@@ -34,7 +34,6 @@ pub(crate) struct Barrier {
 struct Shared {
     connected: Connected,
     copy: Arc<SharedCopy>,
-    subject: String,
     /// Where the connection is served, too: a caller's own runtime would have to be woken twice more.
     runtime: Handle,
     queue: Mutex<Queue>,
@@ -43,11 +42,8 @@ struct Shared {
 impl Barrier {
     /// Must be called within the runtime that is to send.
     pub(crate) fn new(connected: Connected, copy: Arc<SharedCopy>) -> Barrier {
-        // Handles may share a subject: a later barrier serves as well. A few of them keep what is left behind small.
-        let handle = rand::random::<u64>() % 64;
-        let subject = connected.subjects.barrier(handle);
         let (runtime, queue) = (Handle::current(), Mutex::default());
-        Barrier { shared: Arc::new(Shared { connected, copy, subject, runtime, queue }) }
+        Barrier { shared: Arc::new(Shared { connected, copy, runtime, queue }) }
     }
 
     /// Returns when the copy has all that was acknowledged before this was called.
@@ -103,7 +99,7 @@ impl Shared {
     }
 
     async fn publish(&self) -> Result<PublishAck, PublishError> {
-        let (context, subject) = (&self.connected.context, self.subject.clone());
+        let (context, subject) = (&self.connected.context, self.connected.subjects.barrier());
         context.publish_with_headers(subject, HeaderMap::new(), Bytes::new()).await?.await
     }
 }

@@ -1,4 +1,4 @@
-//! The connection, and the bucket.
+//! The connection, and what is sent over it.
 
 use crate::config::{NatsConfig, StorageConfig};
 use crate::envelope::Envelope;
@@ -6,7 +6,6 @@ use crate::error::{OpenError, of_publication};
 use crate::subject::Subjects;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
@@ -29,9 +28,9 @@ pub(crate) struct Connected {
     pub(crate) subjects: Subjects,
     pub(crate) stream: String,
     pub(crate) endpoints: String,
-    bucket: String,
-    storage: StorageConfig,
-    replicas: usize,
+    pub(crate) bucket: String,
+    pub(crate) storage: StorageConfig,
+    pub(crate) replicas: usize,
     nonces: Arc<AtomicU64>,
 }
 
@@ -71,94 +70,13 @@ impl Connected {
             // They begin at random, so that no two handles draw the same.
             nonces: Arc::new(AtomicU64::new(rand::random())),
         };
-        connected.make_bucket().await?;
+        connected.make_bucket(config.silence_max()).await?;
         Ok(connected)
-    }
-
-    /// Makes the stream of the bucket, or checks the one that is there.
-    async fn make_bucket(&self) -> Result<(), OpenError> {
-        let wanted = self.stream_config();
-        let bucket = |why: String| OpenError::Bucket { bucket: self.bucket.clone(), why };
-        let found = match self.context.get_stream(&self.stream).await {
-            Ok(stream) => stream.cached_info().config.clone(),
-            Err(_) => match self.context.create_stream(wanted.clone()).await {
-                Ok(stream) => stream.cached_info().config.clone(),
-                // Another server may have been quicker.
-                Err(error) => match self.context.get_stream(&self.stream).await {
-                    Ok(stream) => stream.cached_info().config.clone(),
-                    Err(_) => {
-                        let way_out = "does NATS run with JetStream (--jetstream), also for this account?";
-                        return Err(bucket(format!("{error}; {way_out}")));
-                    }
-                },
-            },
-        };
-        let wrong = |what: &str, found: String, wanted: String| {
-            Err(bucket(format!(
-                "its {what} is {found}, and must be {wanted}: change the stream {} (nats stream edit), or name another \
-                 bucket with jetstream.bucket",
-                self.stream
-            )))
-        };
-        if found.max_messages_per_subject != self.history() {
-            let (found, wanted) = (found.max_messages_per_subject.to_string(), self.history().to_string());
-            return wrong("history", found, wanted);
-        }
-        if !found.max_age.is_zero() {
-            return wrong(
-                "maximum age",
-                format!("{:?}", found.max_age),
-                "unlimited: records must not expire".to_owned(),
-            );
-        }
-        if found.discard != DiscardPolicy::New && (found.max_bytes > 0 || found.max_messages > 0) {
-            return wrong(
-                "discard policy",
-                "old".to_owned(),
-                "new: records must not be thrown away".to_owned(),
-            );
-        }
-        if found.num_replicas != self.replicas {
-            return wrong("number of replicas", found.num_replicas.to_string(), self.replicas.to_string());
-        }
-        if found.storage != wanted.storage {
-            return wrong("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
-        }
-        Ok(())
-    }
-
-    /// How many messages of a record are kept: with several replicas all, until they are thrown away by
-    /// [`crate::collect`], as the last may be one that does not count.
-    fn history(&self) -> i64 {
-        if self.keeps_history() { -1 } else { 1 }
-    }
-
-    /// Whether readers have to begin with more than a record's last message.
-    pub(crate) fn keeps_history(&self) -> bool {
-        self.replicas > 1
     }
 
     /// A number that nobody else draws.
     pub(crate) fn nonce(&self) -> u64 {
         self.nonces.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn stream_config(&self) -> Config {
-        Config {
-            name: self.stream.clone(),
-            description: Some("dlock's locks and sessions".to_owned()),
-            subjects: vec![self.subjects.all()],
-            max_messages_per_subject: self.history(),
-            discard: DiscardPolicy::New,
-            retention: RetentionPolicy::Limits,
-            storage: match self.storage {
-                StorageConfig::File => StorageType::File,
-                StorageConfig::Memory => StorageType::Memory,
-            },
-            num_replicas: self.replicas,
-            deny_delete: true,
-            ..Config::default()
-        }
     }
 
     /// Sends a record's message; it is stored if the subject's last message has the expected sequence.
@@ -213,9 +131,11 @@ fn setting(field: &'static str, value: &str, way_out: &str) -> OpenError {
 }
 
 async fn options(config: &NatsConfig) -> Result<ConnectOptions, OpenError> {
+    let servers = u32::try_from(config.all_endpoints().len()).unwrap_or(u32::MAX).max(1);
     let mut options = ConnectOptions::new()
         .name("dlock")
-        .connection_timeout(config.connect_timeout())
+        // One that hangs must leave time for the others.
+        .connection_timeout(config.connect_timeout() / servers)
         .request_timeout(Some(ACKNOWLEDGEMENT_TIMEOUT))
         .ping_interval(Duration::from_secs(2))
         .reconnect_delay_callback(|attempts| {

@@ -5,6 +5,10 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// A bucket of several replicas whose leader has gone says nothing for so long: NATS elects another after four to nine
+/// seconds, which can't be set.
+const ELECTION_MAX: Duration = Duration::from_secs(10);
+
 /// How to reach NATS, and how the bucket is made. Either `endpoint` or `endpoints` has to be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +39,8 @@ pub struct NatsConfig {
     pub token: Option<Secret>,
     /// TLS; `tls://` endpoints use the system's certificate authorities if this is not given.
     pub tls: Option<TlsConfig>,
-    /// How long to wait for a connection, and for more of the bucket while it is read: `5s` by default.
+    /// How long to wait for a connection, and for more of the bucket while it is read: `5s` by default. With several
+    /// replicas the bucket may be silent for 10 s more, the time of an election.
     #[serde(default, deserialize_with = "duration")]
     pub connect_timeout: Option<Duration>,
 }
@@ -79,5 +84,10 @@ impl NatsConfig {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
+    }
+
+    /// How long the bucket may say nothing at the start.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.connect_timeout() + if self.replicas() > 1 { ELECTION_MAX } else { Duration::ZERO }
     }
 }

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod barrier;
+mod bucket;
 mod client;
 mod collect;
 mod config;
@@ -59,7 +60,7 @@ pub use config::{NatsConfig, StorageConfig, TlsConfig};
 pub use dlock_store::config::Secret;
 pub use error::OpenError;
 
-/// How long to wait before a read that failed is tried again at the start.
+/// How long to wait before what failed is tried again at the start.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A handle onto a bucket. Clones share its connection and its copy.
@@ -87,7 +88,8 @@ impl NatsStore {
     ///
     /// # Errors
     /// When a setting is no good, no server answers within the connect timeout, nothing of the bucket comes for as long
-    /// while it is read, or the bucket is not as it must be.
+    /// while it is read (with several replicas ten seconds more, the time of an election), or the bucket is not as it must
+    /// be.
     pub async fn connect(config: &NatsConfig) -> Result<NatsStore, OpenError> {
         let connected = Connected::new(config).await?;
         let copy = Arc::new(SharedCopy::default());
@@ -98,7 +100,7 @@ impl NatsStore {
         let store = NatsStore {
             shared: Arc::new(Shared { connected, copy, barrier, refusals: Refusals::default(), tasks }),
         };
-        match store.read(config.connect_timeout()).await {
+        match store.read(config.silence_max()).await {
             Ok(()) => Ok(store),
             Err(why) => {
                 let endpoints = store.shared.connected.endpoints.clone();

@@ -17,14 +17,14 @@ pub(crate) struct Subjects {
 pub(crate) enum Meaning {
     /// A record.
     Record(Key),
-    /// A barrier of some handle.
+    /// A barrier of some server.
     Barrier,
     /// The marker of collected deletions.
     Marker,
 }
 
 /// No key's token begins so: a `=` is followed by a hex digit, or stands alone.
-const BARRIERS: &str = "=barrier";
+const BARRIER: &str = "=barrier";
 const MARKER: &str = "=marker";
 
 impl Subjects {
@@ -50,8 +50,9 @@ impl Subjects {
         subject
     }
 
-    pub(crate) fn barrier(&self, handle: u64) -> String {
-        format!("{}{BARRIERS}.{handle:x}", self.prefix)
+    /// One for all: a later barrier serves as well, and of one subject the bucket keeps a bounded number of messages.
+    pub(crate) fn barrier(&self) -> String {
+        format!("{}{BARRIER}", self.prefix)
     }
 
     pub(crate) fn marker(&self) -> String {
@@ -61,11 +62,12 @@ impl Subjects {
     /// `None` for what dlock never publishes.
     pub(crate) fn meaning(&self, subject: &str) -> Option<Meaning> {
         let rest = subject.strip_prefix(&self.prefix)?;
-        if rest == MARKER {
-            return Some(Meaning::Marker);
+        match rest {
+            BARRIER => return Some(Meaning::Barrier),
+            MARKER => return Some(Meaning::Marker),
+            _ => {}
         }
         let key = match rest.split_once('.') {
-            Some((BARRIERS, _)) => return Some(Meaning::Barrier),
             Some((folder, rest)) => [read_token(folder)?, b"/".to_vec(), read_token(rest)?].concat(),
             None => read_token(rest)?,
         };
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn dlocks_own_subjects_are_no_records() {
         let subjects = Subjects::new("b");
-        assert_eq!(subjects.meaning(&subjects.barrier(7)), Some(Meaning::Barrier));
+        assert_eq!(subjects.meaning(&subjects.barrier()), Some(Meaning::Barrier));
         assert_eq!(subjects.meaning(&subjects.marker()), Some(Meaning::Marker));
         assert_eq!(subjects.meaning("$KV.other.a"), None);
     }

@@ -1,6 +1,8 @@
 //! Clusters of which a node goes away.
 
 use super::*;
+use async_nats::jetstream;
+use bytes::Bytes;
 use dlock_test_stores::NatsCluster;
 
 async fn in_cluster(cluster: &NatsCluster) -> NatsStore {
@@ -47,5 +49,43 @@ async fn a_leader_that_stood_still_brings_nothing_back() {
             assert_eq!((found.version, found.value().unwrap().as_ref()), (after, &b"after"[..]));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// Whoever starts a server just then has it wait, and not end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_whose_leader_was_killed_is_opened_when_it_has_another() {
+    let mut cluster = NatsCluster::start();
+    let version = put_at_last(&in_cluster(&cluster).await, "a", "before").await;
+    cluster.kill_leader();
+    assert_eq!(get_at_last(&in_cluster(&cluster).await, "a").await.version, version);
+}
+
+/// It still takes connections, and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_whose_leader_stands_still_is_opened_when_it_has_another() {
+    let mut cluster = NatsCluster::start();
+    let version = put_at_last(&in_cluster(&cluster).await, "a", "before").await;
+    cluster.pause_leader();
+    assert_eq!(get_at_last(&in_cluster(&cluster).await, "a").await.version, version);
+}
+
+/// A barrier is a message that nobody needs when it has been delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn barriers_do_not_pile_up() {
+    let cluster = NatsCluster::start();
+    let store = in_cluster(&cluster).await;
+    let version = put_at_last(&store, "a", "before").await;
+    let context = jetstream::new(async_nats::connect(cluster.addresses()).await.unwrap());
+    let stream = context.get_stream("KV_dlock").await.unwrap();
+    let kept = stream.cached_info().config.max_messages_per_subject;
+    let barriers = (0..kept + 1_000).map(|_| context.publish("$KV.dlock.=barrier", Bytes::new()));
+    let acknowledged =
+        futures::stream::iter(barriers).buffer_unordered(1_000).map(|sent| sent.unwrap().into_future());
+    acknowledged.buffer_unordered(1_000).for_each(async |answer| drop(answer.unwrap())).await;
+    let messages = stream.get_info().await.unwrap().state.messages;
+    assert_eq!(messages, u64::try_from(kept).unwrap() + 1, "the barriers and the record");
+    for store in [store, in_cluster(&cluster).await] {
+        assert_eq!(store.get(&key("a")).await.unwrap().version, version);
     }
 }
