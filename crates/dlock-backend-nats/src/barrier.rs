@@ -4,10 +4,7 @@ use crate::client::Connected;
 use crate::copy::SharedCopy;
 use crate::error::of_publication;
 use crate::insist::insist;
-use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::publish::PublishAck;
-use bytes::Bytes;
 use dlock_store::StoreError;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -85,21 +82,21 @@ impl Shared {
             StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
             other => other,
         };
-        let before = self.copy.applied();
-        let acknowledged = insist(|| self.publish()).await.map_err(|error| unavailable(&error))?;
-        if !self.copy.acknowledge(acknowledged.sequence, before) {
-            return Err(StoreError::Unavailable {
-                reason: "the bucket was made anew or restored, and is read again".to_owned(),
-            });
+        let (nonce, before) = (self.connected.nonce(), self.copy.applied());
+        self.copy.expect_barrier(nonce);
+        let publication = insist(|| self.connected.publish_barrier(nonce)).await;
+        let sequence = publication.map_err(|error| unavailable(&error))?.sequence;
+        let away = |reason: &str| Err(StoreError::Unavailable { reason: reason.to_owned() });
+        if !self.copy.acknowledge(sequence, before) {
+            return away("the bucket was made anew or restored, and is read again");
         }
-        let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(acknowledged.sequence)).await;
-        reached.map_err(|_| StoreError::Unavailable {
-            reason: "what was written is not delivered in time".to_owned(),
-        })
-    }
-
-    async fn publish(&self) -> Result<PublishAck, PublishError> {
-        let (context, subject) = (&self.connected.context, self.connected.subjects.barrier());
-        context.publish_with_headers(subject, HeaderMap::new(), Bytes::new()).await?.await
+        let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(sequence)).await;
+        // In a bucket of one replica, another handle's barrier may have replaced this one, and there is nobody to differ.
+        if self.connected.keeps_history() && self.copy.differs(sequence) {
+            tracing::warn!(sequence, "the node where the bucket is followed differs from its leader");
+            self.copy.doubt();
+            return away("a node of NATS differs from its leader, and the bucket is read again");
+        }
+        reached.or_else(|_| away("what was written is not delivered in time"))
     }
 }

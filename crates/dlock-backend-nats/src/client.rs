@@ -5,7 +5,8 @@ use crate::envelope::Envelope;
 use crate::error::{OpenError, of_publication};
 use crate::subject::Subjects;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{PublishAckFuture, PublishError};
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
@@ -87,6 +88,12 @@ impl Connected {
         message: &Envelope,
     ) -> Result<PublishAckFuture, StoreError> {
         self.publish_expecting(self.subjects.record(key), last, message.encode()).await
+    }
+
+    /// Sends a barrier, and returns when it is stored.
+    pub(crate) async fn publish_barrier(&self, nonce: u64) -> Result<PublishAck, PublishError> {
+        let payload = Bytes::copy_from_slice(&nonce.to_be_bytes());
+        self.context.publish(self.subjects.barrier(), payload).await?.await
     }
 
     pub(crate) async fn publish_expecting(

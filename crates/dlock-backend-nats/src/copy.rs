@@ -49,6 +49,13 @@ pub(crate) struct Predecessor {
     pub(crate) floor: u64,
 }
 
+/// A barrier, and the sequences with which it was delivered: several, if it was sent several times.
+#[derive(Default)]
+struct ExpectedBarrier {
+    nonce: u64,
+    sequences: Vec<u64>,
+}
+
 /// A copy that is read while it is brought up to date.
 pub(crate) struct SharedCopy {
     copy: Mutex<Copy>,
@@ -58,6 +65,8 @@ pub(crate) struct SharedCopy {
     acknowledged: AtomicU64,
     /// How many messages came since the beginning.
     deliveries: AtomicU64,
+    /// This handle's newest barrier.
+    barrier: Mutex<ExpectedBarrier>,
     doubted: Notify,
     changes: broadcast::Sender<WatchEvent>,
 }
@@ -70,6 +79,7 @@ impl Default for SharedCopy {
             applied,
             acknowledged: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
+            barrier: Mutex::default(),
             doubted: Notify::new(),
             changes,
         }
@@ -87,11 +97,33 @@ fn unwritten(marker: u64) -> Version {
 }
 
 impl SharedCopy {
+    /// Notes the sequences with which this barrier is delivered, instead of the one before.
+    pub(crate) fn expect_barrier(&self, nonce: u64) {
+        *self.barrier.lock() = ExpectedBarrier { nonce, sequences: Vec::new() };
+    }
+
+    /// A barrier, as it was delivered.
+    pub(crate) fn barrier_came(&self, nonce: u64, sequence: u64) {
+        let mut barrier = self.barrier.lock();
+        if barrier.nonce == nonce {
+            barrier.sequences.push(sequence);
+        }
+    }
+
     /// Waits until all up to this sequence has come.
     pub(crate) async fn reach(&self, sequence: u64) {
         let mut applied = self.applied.subscribe();
         // The sender lives as long as this.
         let _ = applied.wait_for(|applied| *applied >= sequence).await;
+    }
+
+    /// Whether this handle's barrier came with another sequence than that with which the bucket's leader had acknowledged
+    /// it, or did not come though what follows did: a node numbers the same messages alike, unless it has some that the
+    /// leader has not, or the other way round.
+    pub(crate) fn differs(&self, acknowledged: u64) -> bool {
+        let sequences = &self.barrier.lock().sequences;
+        let due = self.applied() >= acknowledged || !sequences.is_empty();
+        due && !sequences.contains(&acknowledged)
     }
 
     /// How many messages came so far: while a bucket is read, they show that it goes on.
@@ -126,9 +158,10 @@ impl SharedCopy {
         self.doubted.notified().await;
     }
 
-    /// What was acknowledged beyond the bucket's last sequence is not waited for: the bucket lost it.
-    pub(crate) fn begin(&self, last: u64) {
-        self.acknowledged.fetch_min(last, Ordering::Relaxed);
+    /// This sequence was acknowledged just now. What was acknowledged before and lies beyond is not waited for: the bucket
+    /// lost it.
+    pub(crate) fn begin(&self, acknowledged: u64) {
+        self.acknowledged.store(acknowledged, Ordering::Relaxed);
         self.copy.lock().senders.interrupted();
     }
 
@@ -326,6 +359,26 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_node_that_numbers_a_barrier_otherwise_than_its_leader_differs() {
+        let copy = SharedCopy::default();
+        copy.expect_barrier(7);
+        copy.barrier_came(6, 4);
+        assert!(!copy.differs(5), "it may come yet");
+        // Sent twice, as there was no answer at first.
+        copy.barrier_came(7, 5);
+        copy.barrier_came(7, 8);
+        copy.caught_up(8);
+        assert!(!copy.differs(5) && !copy.differs(8));
+        copy.expect_barrier(9);
+        copy.barrier_came(9, 11);
+        assert!(copy.differs(10), "this node has one message more");
+        assert!(copy.differs(12), "this node has one message less");
+        copy.expect_barrier(13);
+        copy.caught_up(14);
+        assert!(copy.differs(13), "this node has not what its leader has");
+    }
 
     fn message(nonce: u64, predecessor: u64) -> Envelope {
         Envelope { nonce, predecessor, floor: 0, content: envelope::Content::Value(Bytes::new()) }

@@ -52,7 +52,7 @@ struct Place {
 impl Place {
     /// Whether the bucket still has the message: if so, it is the one that was copied, and did not go back in time. If
     /// the message was replaced meanwhile, nobody knows.
-    async fn is_in(&self, stream: &Stream) -> Result<bool, async_nats::Error> {
+    async fn is_in(&self, stream: &Stream<()>) -> Result<bool, async_nats::Error> {
         match insist(|| stream.get_raw_message(self.sequence)).await {
             Ok(message) => Ok(message.time == self.published),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
@@ -67,19 +67,24 @@ async fn follow(
     copy: &SharedCopy,
     place: &mut Option<Place>,
 ) -> Result<(), async_nats::Error> {
-    let stream = insist(|| connected.context.get_stream(&connected.stream)).await?;
-    let last = stream.cached_info().state.last_sequence;
-    let mut complete = false;
-    if let Some(known) = place {
-        complete = known.is_in(&stream).await?;
-    }
-    if !complete {
+    // Sent before the place is looked for: a bucket that went back in time shows it by a smaller sequence.
+    let mut awaited = barrier(connected).await?;
+    let stream = connected.context.get_stream_no_info(&connected.stream).await?;
+    let known = match *place {
+        Some(known) if known.is_in(&stream).await? => Some(known),
+        _ => None,
+    };
+    let mut reading = match known {
+        Some(_) => Reading::Complete,
+        None => Reading::Begun,
+    };
+    if known.is_none() {
         copy.clear();
-        *place = None;
     }
-    copy.begin(last);
-    let mut seen = place.map_or(0, |place| place.sequence);
-    let deliver_policy = match place {
+    *place = known;
+    copy.begin(awaited);
+    let mut seen = known.map_or(0, |place| place.sequence);
+    let deliver_policy = match known {
         Some(place) => DeliverPolicy::ByStartSequence { start_sequence: place.sequence + 1 },
         None if connected.keeps_history() => DeliverPolicy::All,
         None => DeliverPolicy::LastPerSubject,
@@ -101,15 +106,9 @@ async fn follow(
     };
     // Those that are made in vain are forgotten by the server, as nobody listens.
     let consumer = insist(|| stream.create_consumer(config())).await?;
-    let mut nothing_pending = consumer.cached_info().num_pending == 0;
     let mut messages = consumer.messages().await?;
     let mut delivered = 0;
     loop {
-        if nothing_pending && !complete {
-            complete = true;
-            copy.caught_up(last);
-            copy.resynchronise();
-        }
         let Ok(message) = tokio::time::timeout(SILENCE_MAX, messages.next()).await else {
             if copy.owes(seen) {
                 return Err("what was acknowledged does not come".into());
@@ -117,9 +116,9 @@ async fn follow(
             continue;
         };
         let Some(message) = message.transpose()? else { return Ok(()) };
-        let (number, sequence, published, pending) = {
+        let (number, sequence, published) = {
             let info = message.info()?;
-            (info.consumer_sequence, info.stream_sequence, info.published, info.pending)
+            (info.consumer_sequence, info.stream_sequence, info.published)
         };
         delivered += 1;
         if number != delivered {
@@ -128,13 +127,44 @@ async fn follow(
         seen = sequence;
         copy.count_delivery();
         take(connected, copy, sequence, &message);
-        // The messages that were there may have been replaced meanwhile: then later ones come.
-        nothing_pending |= pending == 0 || sequence >= last;
-        if complete || nothing_pending {
+        if sequence >= awaited {
+            match reading {
+                Reading::Begun => {
+                    reading = Reading::Passed;
+                    awaited = barrier(connected).await?;
+                }
+                Reading::Passed => {
+                    reading = Reading::Complete;
+                    copy.resynchronise();
+                }
+                Reading::Complete => {}
+            }
+        }
+        if reading == Reading::Complete {
             copy.caught_up(sequence);
             *place = Some(Place { sequence, published });
         }
     }
+}
+
+/// How far the bucket has been read.
+///
+/// What a consumer says of the messages that are pending is not to be relied on: it may be where the bucket has yet to be
+/// copied to. So it is a barrier that has to come.
+#[derive(PartialEq, Eq)]
+enum Reading {
+    /// What was there in the beginning is on its way.
+    Begun,
+    /// It has come, except for what was replaced meanwhile, and another barrier was sent: that comes after what replaced it.
+    Passed,
+    /// What comes is all that happens.
+    Complete,
+}
+
+/// Its sequence.
+async fn barrier(connected: &Connected) -> Result<u64, async_nats::Error> {
+    let nonce = connected.nonce();
+    Ok(insist(|| connected.publish_barrier(nonce)).await?.sequence)
 }
 
 fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Message) {
@@ -143,7 +173,10 @@ fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Messa
             Envelope::decode(&message.payload).map(|envelope| copy.apply(key, sequence, envelope))
         }
         Some(Meaning::Marker) => Marker::decode(&message.payload).map(|marker| copy.mark(sequence, marker)),
-        Some(Meaning::Barrier) => Some(()),
+        Some(Meaning::Barrier) => {
+            let nonce = message.payload.as_ref().try_into().ok().map(u64::from_be_bytes);
+            nonce.map(|nonce| copy.barrier_came(nonce, sequence))
+        }
         None => None,
     };
     if taken.is_none() {

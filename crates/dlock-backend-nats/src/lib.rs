@@ -164,13 +164,14 @@ impl NatsStore {
         let Some(Sent { nonce, before, last, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
         };
-        match acknowledgement.await {
+        let acknowledged = match acknowledgement.await {
             Ok(acknowledged) => {
                 self.shared.refusals.accepted(key);
                 let plausible = self.shared.copy.acknowledge(acknowledged.sequence, before);
                 if plausible && !self.shared.connected.keeps_history() {
                     self.shared.copy.stored(nonce, acknowledged.sequence);
                 }
+                acknowledged.sequence
             }
             Err(error) => {
                 self.shared.copy.give_up(nonce);
@@ -181,8 +182,17 @@ impl NatsStore {
                 }
                 return refused;
             }
-        }
+        };
         match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
+            Ok(Ok(Delivered { sequence, .. })) if sequence != acknowledged => {
+                tracing::warn!(
+                    sequence,
+                    acknowledged,
+                    "the node where the bucket is followed differs from its leader"
+                );
+                self.shared.copy.doubt();
+                Err(StoreError::Ambiguous { reason: "a node of NATS differs from its leader".to_owned() })
+            }
             Ok(Ok(Delivered { sequence, accepted: true })) => {
                 Ok(Verdict::Committed { version: copy::version(sequence) })
             }

@@ -121,6 +121,15 @@ impl NatsCluster {
         self.hurt = Some(leader);
     }
 
+    /// SIGKILL to a node that does not have the first stream's leader, and all that it kept is lost.
+    pub fn lose_follower(&mut self) {
+        let follower = (self.leader() + 1) % self.nodes.len();
+        let node = &mut self.nodes[follower];
+        node.process.kill();
+        std::fs::remove_dir_all(node.directory().join("jetstream")).expect("what JetStream kept");
+        self.hurt = Some(follower);
+    }
+
     /// Starts the node that was killed.
     pub fn restart_killed(&mut self) {
         if let Some(killed) = self.hurt.take() {

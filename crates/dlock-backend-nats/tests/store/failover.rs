@@ -70,6 +70,25 @@ async fn a_bucket_whose_leader_stands_still_is_opened_when_it_has_another() {
     assert_eq!(get_at_last(&in_cluster(&cluster).await, "a").await.version, version);
 }
 
+/// Who follows the bucket there must not take it for empty before it has been copied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_disk_tells_nobody_that_the_bucket_is_empty() {
+    let mut cluster = NatsCluster::start();
+    let store = in_cluster(&cluster).await;
+    let version = put_at_last(&store, "a", "before").await;
+    for _ in 0..3 {
+        cluster.lose_follower();
+        cluster.restart_killed();
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            let many = (0..20).map(|_| in_cluster(&cluster));
+            for another in futures::future::join_all(many).await {
+                assert_eq!(get_at_last(&another, "a").await.version, version);
+            }
+        }
+    }
+}
+
 /// A barrier is a message that nobody needs when it has been delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn barriers_do_not_pile_up() {
@@ -79,7 +98,8 @@ async fn barriers_do_not_pile_up() {
     let context = jetstream::new(async_nats::connect(cluster.addresses()).await.unwrap());
     let stream = context.get_stream("KV_dlock").await.unwrap();
     let kept = stream.cached_info().config.max_messages_per_subject;
-    let barriers = (0..kept + 1_000).map(|_| context.publish("$KV.dlock.=barrier", Bytes::new()));
+    let barriers =
+        (0..kept + 1_000).map(|_| context.publish("$KV.dlock.=barrier", Bytes::from_static(&[0; 8])));
     let acknowledged =
         futures::stream::iter(barriers).buffer_unordered(1_000).map(|sent| sent.unwrap().into_future());
     acknowledged.buffer_unordered(1_000).for_each(async |answer| drop(answer.unwrap())).await;
