@@ -93,8 +93,7 @@ impl Shared {
         let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(sequence)).await;
         // In a bucket of one replica, another handle's barrier may have replaced this one, and there is nobody to differ.
         if self.connected.keeps_history() && self.copy.differs(sequence) {
-            tracing::warn!(sequence, "the node where the bucket is followed differs from its leader");
-            self.copy.doubt();
+            self.copy.doubt_node(sequence);
             return away("a node of NATS differs from its leader, and the bucket is read again");
         }
         reached.or_else(|_| away("what was written is not delivered in time"))

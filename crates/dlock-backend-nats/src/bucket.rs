@@ -37,17 +37,17 @@ impl Connected {
     }
 
     async fn find_or_make(&self) -> Result<Config, CreateStreamError> {
-        let find = async || insist(|| self.context.get_stream(&self.stream)).await;
-        if let Ok(stream) = find().await {
-            return Ok(stream.cached_info().config.clone());
+        let find = async || {
+            let found = insist(|| self.context.get_stream(&self.stream)).await;
+            found.map(|stream| stream.cached_info().config.clone())
+        };
+        if let Ok(found) = find().await {
+            return Ok(found);
         }
         match insist(|| self.context.create_stream(self.stream_config())).await {
             Ok(stream) => Ok(stream.cached_info().config.clone()),
             // Another server may have been quicker.
-            Err(error) => match find().await {
-                Ok(stream) => Ok(stream.cached_info().config.clone()),
-                Err(_) => Err(error),
-            },
+            Err(error) => find().await.map_err(|_| error),
         }
     }
 

@@ -153,6 +153,12 @@ impl SharedCopy {
         self.doubted.notify_one();
     }
 
+    /// The node where the bucket is followed differs from its leader, which acknowledged this sequence.
+    pub(crate) fn doubt_node(&self, acknowledged: u64) {
+        tracing::warn!(acknowledged, "the node where the bucket is followed differs from its leader");
+        self.doubt();
+    }
+
     /// Returns when an answer has shown that the bucket is not what was copied.
     pub(crate) async fn doubted(&self) {
         self.doubted.notified().await;

@@ -185,12 +185,7 @@ impl NatsStore {
         };
         match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
             Ok(Ok(Delivered { sequence, .. })) if sequence != acknowledged => {
-                tracing::warn!(
-                    sequence,
-                    acknowledged,
-                    "the node where the bucket is followed differs from its leader"
-                );
-                self.shared.copy.doubt();
+                self.shared.copy.doubt_node(acknowledged);
                 Err(StoreError::Ambiguous { reason: "a node of NATS differs from its leader".to_owned() })
             }
             Ok(Ok(Delivered { sequence, accepted: true })) => {

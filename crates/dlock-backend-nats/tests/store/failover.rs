@@ -53,21 +53,22 @@ async fn a_leader_that_stood_still_brings_nothing_back() {
 }
 
 /// Whoever starts a server just then has it wait, and not end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_whose_leader_was_killed_is_opened_when_it_has_another() {
+async fn is_opened_when_it_has_another_leader(take_away: fn(&mut NatsCluster)) {
     let mut cluster = NatsCluster::start();
     let version = put_at_last(&in_cluster(&cluster).await, "a", "before").await;
-    cluster.kill_leader();
+    take_away(&mut cluster);
     assert_eq!(get_at_last(&in_cluster(&cluster).await, "a").await.version, version);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_whose_leader_was_killed_is_opened_when_it_has_another() {
+    is_opened_when_it_has_another_leader(NatsCluster::kill_leader).await;
 }
 
 /// It still takes connections, and says nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_whose_leader_stands_still_is_opened_when_it_has_another() {
-    let mut cluster = NatsCluster::start();
-    let version = put_at_last(&in_cluster(&cluster).await, "a", "before").await;
-    cluster.pause_leader();
-    assert_eq!(get_at_last(&in_cluster(&cluster).await, "a").await.version, version);
+    is_opened_when_it_has_another_leader(NatsCluster::pause_leader).await;
 }
 
 /// Who follows the bucket there must not take it for empty before it has been copied.
