@@ -2,6 +2,7 @@
 
 use crate::client::Connected;
 use crate::copy::SharedCopy;
+use crate::envelope;
 use crate::error::of_publication;
 use crate::insist::insist;
 use async_nats::jetstream::context::PublishError;
@@ -82,20 +83,26 @@ impl Shared {
             StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
             other => other,
         };
-        let (nonce, before) = (self.connected.nonce(), self.copy.applied());
-        self.copy.expect_barrier(nonce);
-        let publication = insist(|| self.connected.publish_barrier(nonce)).await;
+        let barrier = envelope::Barrier { nonce: self.connected.nonce() };
+        let before = self.copy.applied();
+        self.copy.expect_barrier(barrier);
+        let publication = insist(|| self.connected.publish_barrier(barrier)).await;
         let sequence = publication.map_err(|error| unavailable(&error))?.sequence;
         let away = |reason: &str| Err(StoreError::Unavailable { reason: reason.to_owned() });
         if !self.copy.acknowledge(sequence, before) {
             return away("the bucket was made anew or restored, and is read again");
         }
         let reached = tokio::time::timeout(DELIVERY_TIMEOUT, self.copy.reach(sequence)).await;
-        // In a bucket of one replica, another handle's barrier may have replaced this one, and there is nobody to differ.
-        if self.connected.keeps_history() && self.copy.differs(sequence) {
+        if self.copy.differs(sequence) {
             self.copy.doubt_node(sequence);
             return away("a node of NATS differs from its leader, and the bucket is read again");
         }
-        reached.or_else(|_| away("what was written is not delivered in time"))
+        match reached {
+            Ok(()) => {
+                self.copy.agree(sequence);
+                Ok(())
+            }
+            Err(_) => away("what was written is not delivered in time"),
+        }
     }
 }

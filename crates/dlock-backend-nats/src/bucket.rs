@@ -11,10 +11,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many messages of a subject are kept in a bucket of several replicas, where a record's last may be one that does not
-/// count. Of a record's messages [`crate::collect`] throws away the older ones long before there are so many: no leader
-/// accepts as many for one subject in the seconds until a write is known to count or given up. Barriers are thrown away by
-/// this limit alone.
+/// How many messages of a subject are kept: so many that a consumer skips none, however far it is behind. In a bucket of
+/// several replicas a record's last message may be one that does not count, too. Of a record's messages [`crate::collect`]
+/// throws away the older ones long before there are so many: no leader accepts as many for one subject in the seconds until
+/// a write is known to count or given up. Barriers are thrown away by this limit alone.
 const HISTORY: i64 = 65_536;
 
 impl Connected {
@@ -96,7 +96,7 @@ impl Connected {
             name: self.stream.clone(),
             description: Some("dlock's locks and sessions".to_owned()),
             subjects: vec![self.subjects.all()],
-            max_messages_per_subject: if self.keeps_history() { HISTORY } else { 1 },
+            max_messages_per_subject: HISTORY,
             discard: DiscardPolicy::New,
             retention: RetentionPolicy::Limits,
             storage: match self.storage {
@@ -107,11 +107,6 @@ impl Connected {
             deny_delete: true,
             ..Config::default()
         }
-    }
-
-    /// Whether readers have to begin with more than a record's last message.
-    pub(crate) fn keeps_history(&self) -> bool {
-        self.replicas > 1
     }
 
     fn unusable(&self, why: String) -> OpenError {

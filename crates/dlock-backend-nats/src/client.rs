@@ -1,7 +1,7 @@
 //! The connection, and what is sent over it.
 
 use crate::config::{NatsConfig, StorageConfig};
-use crate::envelope::Envelope;
+use crate::envelope::{Barrier, Envelope};
 use crate::error::{OpenError, of_publication};
 use crate::subject::Subjects;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
@@ -75,9 +75,10 @@ impl Connected {
         Ok(connected)
     }
 
-    /// A number that nobody else draws.
+    /// A number that nobody else draws; never 0.
     pub(crate) fn nonce(&self) -> u64 {
-        self.nonces.fetch_add(1, Ordering::Relaxed)
+        let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);
+        if nonce == 0 { self.nonce() } else { nonce }
     }
 
     /// Sends a record's message; it is stored if the subject's last message has the expected sequence.
@@ -91,9 +92,8 @@ impl Connected {
     }
 
     /// Sends a barrier, and returns when it is stored.
-    pub(crate) async fn publish_barrier(&self, nonce: u64) -> Result<PublishAck, PublishError> {
-        let payload = Bytes::copy_from_slice(&nonce.to_be_bytes());
-        self.context.publish(self.subjects.barrier(), payload).await?.await
+    pub(crate) async fn publish_barrier(&self, barrier: Barrier) -> Result<PublishAck, PublishError> {
+        self.context.publish(self.subjects.barrier(), barrier.encode()).await?.await
     }
 
     pub(crate) async fn publish_expecting(

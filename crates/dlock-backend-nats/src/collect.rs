@@ -1,10 +1,10 @@
 //! Collects deletions that nobody can have in mind any more.
 
 use crate::client::Connected;
-use crate::copy::{OldDeletions, SharedCopy};
+use crate::copy::SharedCopy;
+use async_nats::jetstream::stream::Stream;
 use dlock_store::{Key, StoreError};
 use futures::{StreamExt, TryStreamExt};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +25,12 @@ pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
     loop {
         tokio::select! {
             _ = rounds.tick() => {
-                if let Some(old) = copy.begin_round(AGE)
-                    && let Err(error) = collect(&connected, &old).await
-                {
+                if let Err(error) = collect(&connected, &copy).await {
                     tracing::debug!(%error, "old deletions were not collected: another server may have been quicker");
                 }
             }
-            _ = replaced.tick(), if connected.keeps_history() => {
-                if let Err(error) = throw_away(&connected, copy.replaced()).await {
+            _ = replaced.tick() => {
+                if let Err(error) = throw_away(&connected, copy.outdated()).await {
                     tracing::warn!(%error, "replaced messages were not thrown away, and take room until their records are \
                                             written again");
                 }
@@ -42,38 +40,48 @@ pub(crate) async fn run(connected: Connected, copy: Arc<SharedCopy>) {
 }
 
 /// Throws away the messages before these.
-async fn throw_away(connected: &Connected, replaced: HashMap<Key, u64>) -> Result<(), StoreError> {
-    if replaced.is_empty() {
+async fn throw_away(connected: &Connected, outdated: Vec<(Key, u64)>) -> Result<(), StoreError> {
+    if outdated.is_empty() {
         return Ok(());
     }
-    let unavailable = |error: String| StoreError::Unavailable { reason: error };
-    let stream = connected
-        .context
-        .get_stream(&connected.stream)
-        .await
-        .map_err(|error| unavailable(error.to_string()))?;
-    let purges = replaced.into_iter().map(|(key, sequence)| {
-        let purge = stream.purge().sequence(sequence).filter(connected.subjects.record(&key));
-        async move { purge.await.map(drop).map_err(|error| unavailable(error.to_string())) }
-    });
+    let stream = stream(connected).await?;
+    let purges = outdated.into_iter().map(|(key, sequence)| purge(connected, &stream, key, sequence));
     futures::stream::iter(purges).buffer_unordered(PURGES_MAX).try_collect().await
 }
 
-/// First the marker, which makes all copies forget them, then the messages.
-async fn collect(connected: &Connected, old: &OldDeletions) -> Result<(), StoreError> {
-    let unavailable = |error: String| StoreError::Unavailable { reason: error };
-    let sent =
-        connected.publish_expecting(connected.subjects.marker(), old.previous, old.marker.encode()).await?;
-    sent.await.map_err(|error| unavailable(error.to_string()))?;
-    let stream = connected
-        .context
-        .get_stream(&connected.stream)
-        .await
-        .map_err(|error| unavailable(error.to_string()))?;
-    for (key, sequence) in &old.deletions {
-        // Up to it and not beyond: a record that was written meanwhile stays.
-        let purge = stream.purge().sequence(sequence + 1).filter(connected.subjects.record(key));
-        purge.await.map_err(|error| unavailable(error.to_string()))?;
+/// First the marker, which makes all copies forget them, then the messages. Those that stay are for the next round, and for
+/// whoever writes the record.
+async fn collect(connected: &Connected, copy: &SharedCopy) -> Result<(), StoreError> {
+    let old = copy.begin_round(AGE);
+    if let Some((marker, previous)) = old.marker {
+        let sent =
+            connected.publish_expecting(connected.subjects.marker(), previous, marker.encode()).await?;
+        sent.await.map_err(|error| unavailable(&error))?;
     }
-    Ok(())
+    if old.deletions.is_empty() {
+        return Ok(());
+    }
+    let stream = stream(connected).await?;
+    let purges = old.deletions.into_iter().map(async |(key, sequence)| {
+        // Up to it and not beyond: a record that was written meanwhile stays.
+        let purged = purge(connected, &stream, key.clone(), sequence + 1).await;
+        copy.thrown_away(&key, sequence, purged.is_ok());
+        purged
+    });
+    let outcomes: Vec<_> = futures::stream::iter(purges).buffer_unordered(PURGES_MAX).collect().await;
+    outcomes.into_iter().collect()
+}
+
+async fn stream(connected: &Connected) -> Result<Stream, StoreError> {
+    connected.context.get_stream(&connected.stream).await.map_err(|error| unavailable(&error))
+}
+
+/// Throws away a record's messages before this sequence.
+async fn purge(connected: &Connected, stream: &Stream, key: Key, sequence: u64) -> Result<(), StoreError> {
+    let purge = stream.purge().sequence(sequence).filter(connected.subjects.record(&key));
+    purge.await.map(drop).map_err(|error| unavailable(&error))
+}
+
+fn unavailable(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Unavailable { reason: error.to_string() }
 }

@@ -1,52 +1,36 @@
 //! The copy of the bucket that a handle keeps, by the messages that its consumer delivers.
 
-use crate::envelope::{self, Envelope, Marker};
-use crate::senders::{Delivered, Senders};
-use dlock_store::{Content, Key, Page, Record, StoreError, Version, WatchEvent};
+use crate::envelope::{Barrier, Content, Envelope, Marker};
+use crate::records::{Former, OldDeletions, Records, Replaced};
+use crate::written::Written;
+use dlock_store::{Key, Page, Record, StoreError, Version, WatchEvent};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 /// How many changes a watch may be behind before it has to resynchronise.
 const BEHIND_MAX: usize = 8192;
 
-#[derive(Clone, Debug)]
-struct Entry {
-    /// Of the message that is the record.
-    sequence: u64,
-    predecessor: u64,
-    /// Of the subject's last message, which may be one that was not accepted.
-    last: u64,
-    floor: u64,
-    content: envelope::Content,
-    /// In which of the collector's rounds it came.
-    round: u64,
+/// A message has come back to its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// Where it is.
+    pub(crate) sequence: u64,
+    /// It is the record now, or was it until it was replaced.
+    pub(crate) accepted: bool,
 }
 
 #[derive(Default)]
 struct Copy {
-    entries: BTreeMap<Key, Entry>,
-    /// The newest marker, and its sequence; absences without a message have it as their version.
-    marker: Option<(u64, Marker)>,
-    round: u64,
-    senders: Senders,
-    /// The records that this handle has written, by their newest message: since the last look, and before that.
-    written: HashMap<Key, u64>,
-    written_before: HashMap<Key, u64>,
-}
-
-/// What a publication has to expect of its subject, and to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Predecessor {
-    /// The subject's last sequence; 0 for no message.
-    pub(crate) last: u64,
-    /// What is replaced.
-    pub(crate) sequence: u64,
-    /// The greatest floor so far.
-    pub(crate) floor: u64,
+    records: Records,
+    /// What has to come again while the bucket is read again.
+    former: Former,
+    /// Who waits for a message of its own, by nonce.
+    senders: HashMap<u64, oneshot::Sender<Delivered>>,
+    /// The records that this handle has written.
+    written: Written,
 }
 
 /// A barrier, and the sequences with which it was delivered: several, if it was sent several times.
@@ -63,6 +47,9 @@ pub(crate) struct SharedCopy {
     applied: watch::Sender<u64>,
     /// The greatest sequence that was acknowledged: it has to come.
     acknowledged: AtomicU64,
+    /// The greatest sequence with which a message came that was acknowledged with the same: up to there this copy is what
+    /// the bucket's leader had.
+    agreed: AtomicU64,
     /// How many messages came since the beginning.
     deliveries: AtomicU64,
     /// This handle's newest barrier.
@@ -78,6 +65,7 @@ impl Default for SharedCopy {
             copy: Mutex::default(),
             applied,
             acknowledged: AtomicU64::new(0),
+            agreed: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
             barrier: Mutex::default(),
             doubted: Notify::new(),
@@ -92,20 +80,20 @@ pub(crate) fn version(sequence: u64) -> Version {
 }
 
 /// The version of an absence without a message.
-fn unwritten(marker: u64) -> Version {
+pub(crate) fn unwritten(marker: u64) -> Version {
     Version(marker * 2 + 1)
 }
 
 impl SharedCopy {
     /// Notes the sequences with which this barrier is delivered, instead of the one before.
-    pub(crate) fn expect_barrier(&self, nonce: u64) {
-        *self.barrier.lock() = ExpectedBarrier { nonce, sequences: Vec::new() };
+    pub(crate) fn expect_barrier(&self, barrier: Barrier) {
+        *self.barrier.lock() = ExpectedBarrier { nonce: barrier.nonce, sequences: Vec::new() };
     }
 
     /// A barrier, as it was delivered.
-    pub(crate) fn barrier_came(&self, nonce: u64, sequence: u64) {
+    pub(crate) fn barrier_came(&self, came: Barrier, sequence: u64) {
         let mut barrier = self.barrier.lock();
-        if barrier.nonce == nonce {
+        if barrier.nonce == came.nonce {
             barrier.sequences.push(sequence);
         }
     }
@@ -126,6 +114,11 @@ impl SharedCopy {
         due && !sequences.contains(&acknowledged)
     }
 
+    /// A message came with the sequence with which it was acknowledged.
+    pub(crate) fn agree(&self, sequence: u64) {
+        self.agreed.fetch_max(sequence, Ordering::Relaxed);
+    }
+
     /// How many messages came so far: while a bucket is read, they show that it goes on.
     pub(crate) fn deliveries(&self) -> u64 {
         self.deliveries.load(Ordering::Relaxed)
@@ -137,7 +130,6 @@ impl SharedCopy {
 
     /// A publication was acknowledged with this sequence; when it was sent, the copy was complete up to `before`. Returns
     /// whether that can be: else the bucket was made anew or restored, and is read again.
-    #[must_use]
     pub(crate) fn acknowledge(&self, sequence: u64, before: u64) -> bool {
         self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
         let plausible = sequence > before;
@@ -168,7 +160,6 @@ impl SharedCopy {
     /// lost it.
     pub(crate) fn begin(&self, acknowledged: u64) {
         self.acknowledged.store(acknowledged, Ordering::Relaxed);
-        self.copy.lock().senders.interrupted();
     }
 
     /// Whether something was acknowledged that comes after this sequence.
@@ -184,17 +175,36 @@ impl SharedCopy {
         self.changes.subscribe()
     }
 
-    /// Forgets everything: the bucket is another one, or went back in time.
+    /// Forgets everything, to read it again: the bucket is another one, or went back in time.
     pub(crate) fn clear(&self) {
-        self.applied.send_replace(0);
+        let was_complete = self.applied.send_replace(0) > 0;
+        let agreed = self.agreed.swap(0, Ordering::Relaxed);
         let mut copy = self.copy.lock();
+        let fresh = copy.records.none_yet();
+        let known = std::mem::replace(&mut copy.records, fresh);
+        if was_complete {
+            copy.former = Former::of(known, agreed);
+        } else {
+            copy.former.begin();
+        }
         // Who waits for a message hears nothing more, and finds out by reading.
-        *copy = Copy { round: copy.round, ..Copy::default() };
+        copy.senders.clear();
+        copy.written = Written::default();
     }
 
-    /// Changes may have been missed by those who watch.
-    pub(crate) fn resynchronise(&self) {
-        let _nobody_watches = self.changes.send(WatchEvent::Resync);
+    /// The bucket has been read again, whole: those who watch may have missed changes, and records may be gone.
+    pub(crate) fn read_again(&self) {
+        let mut copy = self.copy.lock();
+        let former = std::mem::take(&mut copy.former);
+        let event = match former.missing(&copy.records) {
+            Some(key) => {
+                tracing::warn!(%key, "the bucket has lost what was acknowledged");
+                WatchEvent::WentBack
+            }
+            None => WatchEvent::Resync,
+        };
+        drop(copy);
+        let _nobody_watches = self.changes.send(event);
     }
 
     /// All that is in the bucket has been delivered up to this sequence.
@@ -209,213 +219,102 @@ impl SharedCopy {
     /// A record's message, as it was delivered.
     pub(crate) fn apply(&self, key: Key, sequence: u64, message: Envelope) {
         let mut copy = self.copy.lock();
-        let nonce = message.nonce;
-        let accepted = copy.take(&key, sequence, message);
-        if copy.senders.tell(nonce, Delivered { sequence, accepted }) && accepted {
-            copy.written.insert(key.clone(), sequence);
+        let (nonce, deleted) = (message.nonce, message.content == Content::Deleted);
+        copy.former.came(&key, nonce);
+        let accepted = copy.records.take(&key, sequence, message);
+        if deleted && accepted {
+            copy.written.forget(&key);
         }
-        copy.senders.passed(sequence);
-        let record = copy.record(&key);
-        drop(copy);
-        let _nobody_watches = self.changes.send(WatchEvent::Changed { key, record: Some(record) });
+        if let Some(sender) = copy.senders.remove(&nonce) {
+            let _sender_has_gone = sender.send(Delivered { sequence, accepted });
+            if accepted && !deleted {
+                copy.written.note(&key, sequence);
+            }
+        }
+        // While the bucket is read, what comes may be long past. After that all is read by those who watch.
+        if self.applied() > 0 {
+            let record = copy.records.record(&key);
+            drop(copy);
+            let _nobody_watches = self.changes.send(WatchEvent::Changed { key, record: Some(record) });
+        }
     }
 
     /// Tells when the message with this nonce is delivered.
     pub(crate) fn expect(&self, nonce: u64) -> oneshot::Receiver<Delivered> {
-        self.copy.lock().senders.expect(nonce)
+        let (sender, delivered) = oneshot::channel();
+        self.copy.lock().senders.insert(nonce, sender);
+        delivered
     }
 
     /// The message with this nonce is not waited for any more.
     pub(crate) fn give_up(&self, nonce: u64) {
-        self.copy.lock().senders.give_up(nonce);
-    }
-
-    /// The message with this nonce is stored with this sequence for certain.
-    pub(crate) fn stored(&self, nonce: u64, sequence: u64) {
-        self.copy.lock().senders.stored(nonce, sequence);
+        self.copy.lock().senders.remove(&nonce);
     }
 
     /// A marker: the deletions up to its cutoff are forgotten.
     pub(crate) fn mark(&self, sequence: u64, marker: Marker) {
-        let mut copy = self.copy.lock();
-        copy.marker = Some((sequence, marker));
-        let forgotten =
-            |entry: &Entry| entry.last <= marker.cutoff && entry.content == envelope::Content::Deleted;
-        copy.entries.retain(|_, entry| !forgotten(entry));
+        let being_read = self.applied() == 0;
+        self.copy.lock().records.mark(sequence, marker, being_read);
     }
 
     pub(crate) fn get(&self, key: &Key) -> Record {
-        self.copy.lock().record(key)
+        self.copy.lock().records.record(key)
     }
 
     pub(crate) fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
-        let copy = self.copy.lock();
         let first = Key::new(prefix).map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
         let from = match after.filter(|after| **after >= first) {
             Some(after) => Bound::Excluded(after.clone()),
             None => Bound::Included(first),
         };
-        let mut present = copy
-            .entries
-            .range((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.as_str().starts_with(prefix))
-            .filter(|(_, entry)| entry.content != envelope::Content::Deleted);
-        let mut records = Vec::new();
-        for (key, _) in present.by_ref().take(limit) {
-            records.push((key.clone(), copy.record(key)));
-        }
-        Ok(Page { records, more: present.next().is_some() })
+        Ok(self.copy.lock().records.page(prefix, from, limit))
     }
 
     /// What a write that expects this version replaces; `None` if that is not the record's version (any more).
-    pub(crate) fn predecessor(&self, key: &Key, expected: Version) -> Option<Predecessor> {
-        let copy = self.copy.lock();
-        let (marker, floor) = copy.marker.map_or((0, 0), |(sequence, marker)| (sequence, marker.floor));
-        match copy.entries.get(key) {
-            Some(entry) if expected == version(entry.sequence) => {
-                let Entry { last, sequence, .. } = *entry;
-                Some(Predecessor { last, sequence, floor: entry.floor.max(floor) })
-            }
-            None if expected == unwritten(marker) => Some(Predecessor { last: 0, sequence: marker, floor }),
-            Some(_) | None => None,
-        }
+    pub(crate) fn replaced(&self, key: &Key, expected: Version) -> Option<Replaced> {
+        self.copy.lock().records.replaced(key, expected)
     }
 
-    /// The records that this handle had written before the last look, with the message that was the record then: all
-    /// before it can be thrown away.
-    pub(crate) fn replaced(&self) -> HashMap<Key, u64> {
-        let mut copy = self.copy.lock();
-        let written = std::mem::take(&mut copy.written);
-        std::mem::replace(&mut copy.written_before, written)
+    /// The records of whose messages those before the given one can be thrown away.
+    pub(crate) fn outdated(&self) -> Vec<(Key, u64)> {
+        self.copy.lock().written.outdated()
     }
 
     /// Begins the collector's next round, and returns the deletions that came so many rounds ago or earlier.
-    pub(crate) fn begin_round(&self, age: u64) -> Option<OldDeletions> {
-        let mut copy = self.copy.lock();
-        copy.round += 1;
-        let mut cutoff = u64::MAX;
-        for entry in copy.entries.values().filter(|entry| entry.round + age > copy.round) {
-            cutoff = cutoff.min(entry.sequence.saturating_sub(1));
-        }
-        let mut old = OldDeletions {
-            marker: Marker { cutoff: 0, floor: copy.marker.map_or(0, |(_, marker)| marker.floor) },
-            previous: copy.marker.map_or(0, |(sequence, _)| sequence),
-            deletions: Vec::new(),
-        };
-        for (key, entry) in copy.entries.iter().filter(|(_, entry)| entry.last <= cutoff) {
-            if entry.content == envelope::Content::Deleted {
-                old.marker.cutoff = old.marker.cutoff.max(entry.last);
-                old.marker.floor = old.marker.floor.max(entry.floor);
-                old.deletions.push((key.clone(), entry.last));
-            }
-        }
-        (!old.deletions.is_empty()).then_some(old)
-    }
-}
-
-/// Deletions that may be forgotten.
-pub(crate) struct OldDeletions {
-    /// The marker that says so.
-    pub(crate) marker: Marker,
-    /// The sequence of the marker that it replaces.
-    pub(crate) previous: u64,
-    /// Which, with their sequences.
-    pub(crate) deletions: Vec<(Key, u64)>,
-}
-
-impl Copy {
-    /// Takes a message; returns whether it was accepted.
-    ///
-    /// Each message that is accepted names the one before it, so that the predecessors of the accepted ones grow. One
-    /// that names an older one came too late: another had replaced that before. This holds for a copy that begins in the
-    /// middle too, whatever its first message is.
-    fn take(&mut self, key: &Key, sequence: u64, message: Envelope) -> bool {
-        let known = self.entries.get_mut(key);
-        if let Some(entry) = known {
-            if sequence <= entry.last {
-                return sequence == entry.sequence;
-            }
-            entry.last = sequence;
-            if message.predecessor <= entry.predecessor {
-                tracing::debug!(%key, sequence, "a write came after another that replaced the same message");
-                return false;
-            }
-        }
-        let Envelope { predecessor, floor, content, .. } = message;
-        let entry = Entry { sequence, predecessor, last: sequence, floor, content, round: self.round };
-        self.entries.insert(key.clone(), entry);
-        true
+    pub(crate) fn begin_round(&self, age: u64) -> OldDeletions {
+        self.copy.lock().records.begin_round(age)
     }
 
-    fn record(&self, key: &Key) -> Record {
-        let (marker, floor) = self.marker.map_or((0, 0), |(sequence, marker)| (sequence, marker.floor));
-        let Some(entry) = self.entries.get(key) else {
-            return Record { version: unwritten(marker), content: Content::Absent { floor } };
-        };
-        let content = match &entry.content {
-            envelope::Content::Value(value) => Content::Present(value.clone()),
-            envelope::Content::Deleted => Content::Absent { floor: floor.max(entry.floor) },
-        };
-        Record { version: version(entry.sequence), content }
+    /// Whether this deletion, which was to be thrown away, is in the bucket still.
+    pub(crate) fn thrown_away(&self, key: &Key, last: u64, done: bool) {
+        let records = &mut self.copy.lock().records;
+        if done { records.thrown_away(key) } else { records.left(key, last) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use proptest::prelude::*;
 
     #[test]
     fn a_node_that_numbers_a_barrier_otherwise_than_its_leader_differs() {
         let copy = SharedCopy::default();
-        copy.expect_barrier(7);
-        copy.barrier_came(6, 4);
+        let expect = |nonce| copy.expect_barrier(Barrier { nonce });
+        let came = |nonce, sequence| copy.barrier_came(Barrier { nonce }, sequence);
+        expect(7);
+        came(6, 4);
         assert!(!copy.differs(5), "it may come yet");
         // Sent twice, as there was no answer at first.
-        copy.barrier_came(7, 5);
-        copy.barrier_came(7, 8);
+        came(7, 5);
+        came(7, 8);
         copy.caught_up(8);
         assert!(!copy.differs(5) && !copy.differs(8));
-        copy.expect_barrier(9);
-        copy.barrier_came(9, 11);
+        expect(9);
+        came(9, 11);
         assert!(copy.differs(10), "this node has one message more");
         assert!(copy.differs(12), "this node has one message less");
-        copy.expect_barrier(13);
+        expect(13);
         copy.caught_up(14);
         assert!(copy.differs(13), "this node has not what its leader has");
-    }
-
-    fn message(nonce: u64, predecessor: u64) -> Envelope {
-        Envelope { nonce, predecessor, floor: 0, content: envelope::Content::Value(Bytes::new()) }
-    }
-
-    proptest! {
-        /// Writers that each name the record as it was some time ago, stored whatever they name, as the worst server
-        /// would: exactly those count that name the one before, and a copy that begins anywhere in the middle agrees
-        /// as soon as it has seen one that counts.
-        #[test]
-        fn all_copies_agree_on_the_chain(ages in proptest::collection::vec(0..4usize, 1..40), begin in 0..40usize) {
-            let key = Key::new("r").unwrap();
-            let (mut whole, mut late) = (Copy::default(), Copy::default());
-            let mut chain = vec![0];
-            let mut late_has_seen_one = false;
-            for (index, age) in ages.into_iter().enumerate() {
-                let sequence = index as u64 + 1;
-                let named = chain[chain.len().saturating_sub(1 + age)];
-                let counts = named == chain[chain.len() - 1];
-                prop_assert_eq!(whole.take(&key, sequence, message(0, named)), counts);
-                if counts {
-                    chain.push(sequence);
-                }
-                if index >= begin {
-                    late.take(&key, sequence, message(0, named));
-                    late_has_seen_one |= counts;
-                }
-                if late_has_seen_one {
-                    prop_assert_eq!(late.record(&key).version, whole.record(&key).version);
-                }
-            }
-        }
     }
 }

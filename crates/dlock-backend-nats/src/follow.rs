@@ -2,7 +2,7 @@
 
 use crate::client::Connected;
 use crate::copy::SharedCopy;
-use crate::envelope::{Envelope, Marker};
+use crate::envelope::{Barrier, Envelope, Marker};
 use crate::insist::insist;
 use crate::subject::Meaning;
 use async_nats::datetime::DateTime;
@@ -68,7 +68,7 @@ async fn follow(
     place: &mut Option<Place>,
 ) -> Result<(), async_nats::Error> {
     // Sent before the place is looked for: a bucket that went back in time shows it by a smaller sequence.
-    let mut awaited = barrier(connected).await?;
+    let mut awaited = Awaited::send(connected).await?;
     let stream = connected.context.get_stream_no_info(&connected.stream).await?;
     let known = match *place {
         Some(known) if known.is_in(&stream).await? => Some(known),
@@ -82,12 +82,11 @@ async fn follow(
         copy.clear();
     }
     *place = known;
-    copy.begin(awaited);
+    copy.begin(awaited.sequence);
     let mut seen = known.map_or(0, |place| place.sequence);
     let deliver_policy = match known {
         Some(place) => DeliverPolicy::ByStartSequence { start_sequence: place.sequence + 1 },
-        None if connected.keeps_history() => DeliverPolicy::All,
-        None => DeliverPolicy::LastPerSubject,
+        None => DeliverPolicy::All,
     };
     // As the crate's ordered consumer, but for one thing: that goes on by itself after a connection was lost, though the
     // bucket may not be the same any more.
@@ -126,18 +125,18 @@ async fn follow(
         }
         seen = sequence;
         copy.count_delivery();
-        take(connected, copy, sequence, &message);
-        if sequence >= awaited {
-            match reading {
-                Reading::Begun => {
-                    reading = Reading::Passed;
-                    awaited = barrier(connected).await?;
-                }
-                Reading::Passed => {
-                    reading = Reading::Complete;
-                    copy.resynchronise();
-                }
-                Reading::Complete => {}
+        let barrier = take(connected, copy, sequence, &message);
+        if sequence >= awaited.sequence && reading != Reading::Complete {
+            if barrier != Some(awaited.barrier) {
+                return Err("the node where the bucket is read differs from its leader".into());
+            }
+            copy.agree(sequence);
+            if reading == Reading::Begun {
+                reading = Reading::Passed;
+                awaited = Awaited::send(connected).await?;
+            } else {
+                reading = Reading::Complete;
+                copy.read_again();
             }
         }
         if reading == Reading::Complete {
@@ -155,31 +154,42 @@ async fn follow(
 enum Reading {
     /// What was there in the beginning is on its way.
     Begun,
-    /// It has come, except for what was replaced meanwhile, and another barrier was sent: that comes after what replaced it.
+    /// It has come, except for what was thrown away meanwhile, and another barrier was sent: that comes after what replaced it.
     Passed,
     /// What comes is all that happens.
     Complete,
 }
 
-/// Its sequence.
-async fn barrier(connected: &Connected) -> Result<u64, async_nats::Error> {
-    let nonce = connected.nonce();
-    Ok(insist(|| connected.publish_barrier(nonce)).await?.sequence)
+/// A barrier, and the sequence with which the bucket's leader has acknowledged it.
+struct Awaited {
+    barrier: Barrier,
+    sequence: u64,
 }
 
-fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Message) {
+impl Awaited {
+    async fn send(connected: &Connected) -> Result<Awaited, async_nats::Error> {
+        let barrier = Barrier { nonce: connected.nonce() };
+        let sequence = insist(|| connected.publish_barrier(barrier)).await?.sequence;
+        Ok(Awaited { barrier, sequence })
+    }
+}
+
+/// Takes a message into the copy; returns it if it is a barrier.
+fn take(connected: &Connected, copy: &SharedCopy, sequence: u64, message: &Message) -> Option<Barrier> {
+    let mut barrier = None;
     let taken = match connected.subjects.meaning(&message.subject) {
         Some(Meaning::Record(key)) => {
             Envelope::decode(&message.payload).map(|envelope| copy.apply(key, sequence, envelope))
         }
         Some(Meaning::Marker) => Marker::decode(&message.payload).map(|marker| copy.mark(sequence, marker)),
         Some(Meaning::Barrier) => {
-            let nonce = message.payload.as_ref().try_into().ok().map(u64::from_be_bytes);
-            nonce.map(|nonce| copy.barrier_came(nonce, sequence))
+            barrier = Barrier::decode(&message.payload);
+            barrier.map(|barrier| copy.barrier_came(barrier, sequence))
         }
         None => None,
     };
     if taken.is_none() {
         tracing::error!(subject = %message.subject, sequence, "a message in the bucket is not dlock's");
     }
+    barrier
 }

@@ -1,10 +1,10 @@
 //! For the fuzzer: reads any bytes as what is in a bucket.
 
-use crate::envelope::{Envelope, Marker};
+use crate::envelope::{Barrier, Envelope, Marker};
 use crate::subject::{Meaning, Subjects};
 use bytes::Bytes;
 
-/// Reads a message, a marker and a subject: what is read is written as the same bytes.
+/// Reads a message, a marker, a barrier and a subject: what is read is written as the same bytes.
 ///
 /// # Panics
 /// When it isn't.
@@ -15,6 +15,9 @@ pub fn read(data: &[u8]) {
     }
     if let Some(marker) = Marker::decode(data) {
         assert_eq!(marker.encode(), payload);
+    }
+    if let Some(barrier) = Barrier::decode(data) {
+        assert_eq!(barrier.encode(), payload);
     }
     let subjects = Subjects::new("b");
     if let Ok(text) = std::str::from_utf8(data) {

@@ -15,8 +15,11 @@
 //!
 //! *The chain.* Each message names the one that it replaces. Of two that replace the same, the first counts, and the
 //! other never was, for every reader alike: servers before 2.10.25 store both when they come at once to a bucket of
-//! several replicas. For that a bucket of several replicas keeps the messages of the last half minute, so that nobody misses
-//! the one that counts.
+//! several replicas. For that a bucket keeps the messages of the last half minute, so that nobody misses the one that counts.
+//!
+//! *Losses.* Servers before 2.10 may lose what they had acknowledged when a leader dies, and any bucket can be restored from
+//! a copy. Whoever reads a bucket again, as it could not follow it any more, looks whether all is there that was there, and
+//! tells it if not ([`WatchEvent::WentBack`](dlock_store::WatchEvent::WentBack)).
 #![forbid(unsafe_code)]
 
 mod barrier;
@@ -33,15 +36,16 @@ mod follow;
 pub mod fuzzing;
 mod health;
 mod insist;
+mod records;
 mod refusals;
-mod senders;
 mod subject;
 mod watch;
+mod written;
 
 use async_nats::jetstream::context::PublishAckFuture;
 use async_trait::async_trait;
 use client::Connected;
-use copy::SharedCopy;
+use copy::{Delivered, SharedCopy};
 use dlock_store::{
     Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
     Write,
@@ -49,7 +53,6 @@ use dlock_store::{
 use envelope::Envelope;
 use futures::future::join_all;
 use refusals::Refusals;
-use senders::Delivered;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -137,7 +140,7 @@ impl NatsStore {
                 reason: "this store can't guard one record by another".to_owned(),
             });
         }
-        let Some(replaced) = self.shared.copy.predecessor(&write.key, write.expected) else {
+        let Some(replaced) = self.shared.copy.replaced(&write.key, write.expected) else {
             return Ok(None);
         };
         let (floor, content) = match &write.change {
@@ -145,7 +148,7 @@ impl NatsStore {
             Change::Delete { floor } => (replaced.floor.max(*floor), envelope::Content::Deleted),
         };
         let nonce = self.shared.connected.nonce();
-        let message = Envelope { nonce, predecessor: replaced.sequence, floor, content };
+        let message = Envelope { nonce, predecessor: replaced.predecessor, floor, content };
         let (before, delivered) = (self.shared.copy.applied(), self.shared.copy.expect(nonce));
         match self.shared.connected.publish(&write.key, replaced.last, &message).await {
             Ok(acknowledgement) => {
@@ -167,10 +170,7 @@ impl NatsStore {
         let acknowledged = match acknowledgement.await {
             Ok(acknowledged) => {
                 self.shared.refusals.accepted(key);
-                let plausible = self.shared.copy.acknowledge(acknowledged.sequence, before);
-                if plausible && !self.shared.connected.keeps_history() {
-                    self.shared.copy.stored(nonce, acknowledged.sequence);
-                }
+                self.shared.copy.acknowledge(acknowledged.sequence, before);
                 acknowledged.sequence
             }
             Err(error) => {
@@ -189,6 +189,7 @@ impl NatsStore {
                 Err(StoreError::Ambiguous { reason: "a node of NATS differs from its leader".to_owned() })
             }
             Ok(Ok(Delivered { sequence, accepted: true })) => {
+                self.shared.copy.agree(sequence);
                 Ok(Verdict::Committed { version: copy::version(sequence) })
             }
             Ok(Ok(Delivered { accepted: false, .. })) => Ok(Verdict::Conflict { current: None }),

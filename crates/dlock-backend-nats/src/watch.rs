@@ -14,7 +14,7 @@ pub(crate) fn watch(copy: &SharedCopy, scope: Scope) -> Watch {
         .filter(move |event| {
             ready(match event {
                 WatchEvent::Changed { key, .. } => scope.contains(key),
-                WatchEvent::Resync => true,
+                WatchEvent::Resync | WatchEvent::WentBack => true,
             })
         })
         .boxed()

@@ -213,7 +213,7 @@ impl Shared {
         self.send_snapshot(namespace, prefix, sender).await;
         while let Some(event) = watch.next().await {
             match event {
-                WatchEvent::Resync => {
+                WatchEvent::Resync | WatchEvent::WentBack => {
                     drop(sender.send(ResourceEvent::Resync).await);
                     self.send_snapshot(namespace, prefix, sender).await;
                 }
@@ -288,6 +288,10 @@ impl Shared {
             tokio::select! {
                 Some(event) = resources.next() => match event {
                     WatchEvent::Resync => self.resynchronise(),
+                    WatchEvent::WentBack => {
+                        self.suspect("it says that it misses what it had acknowledged");
+                        self.resynchronise();
+                    }
                     WatchEvent::Changed { key, record } => {
                         if let Some(id) = keys::parse_resource(&key) {
                             self.feed(vec![(id, news(record))]);
@@ -295,7 +299,7 @@ impl Shared {
                     }
                 },
                 Some(event) = sessions.next() => match event {
-                    WatchEvent::Resync => self.read_directory().await?,
+                    WatchEvent::Resync | WatchEvent::WentBack => self.read_directory().await?,
                     WatchEvent::Changed { key, record } => {
                         let Some(session) = keys::parse_session(&key) else { continue };
                         let record = match record {

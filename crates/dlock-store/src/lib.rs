@@ -20,7 +20,7 @@
 //! 6. When the outcome of a write is not known (a time-out, a lost connection) the error is
 //!    [`StoreError::Ambiguous`]; every other error means that the write was *not* applied and never will be.
 //! 7. Once [`Store::watch`] has returned, every later change of its keys is followed by an event that names the key,
-//!    or by [`WatchEvent::Resync`].
+//!    or by [`WatchEvent::Resync`] or [`WatchEvent::WentBack`].
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "config")]
@@ -122,6 +122,9 @@ pub enum WatchEvent {
     },
     /// Events may have been missed: read again whatever the watch is about.
     Resync,
+    /// Something that was acknowledged is not there any more: the store was restored from a copy, or has lost it. Read again
+    /// whatever the watch is about. A store says so if it can; most can't know.
+    WentBack,
 }
 
 /// The stream of a watch: it ends only with the store's handle, and dropping it ends the watch.

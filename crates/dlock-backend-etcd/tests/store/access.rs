@@ -49,7 +49,7 @@ async fn a_user_with_rights_to_the_prefix_can_do_all_that_dlock_does() {
     let told = async {
         loop {
             match watch.next().await.unwrap() {
-                WatchEvent::Resync => {
+                WatchEvent::Resync | WatchEvent::WentBack => {
                     return put_at_last(&store, "a", "at last").await;
                 }
                 WatchEvent::Changed { .. } => {}

@@ -24,6 +24,10 @@ async fn connect(url: &str) -> NatsStore {
     NatsStore::connect(&config(url)).await.unwrap()
 }
 
+async fn connect_owned(url: String) -> NatsStore {
+    connect(&url).await
+}
+
 async fn watch(store: &NatsStore) -> Watch {
     store.watch(Scope::Prefix(String::new())).await.unwrap()
 }
@@ -39,8 +43,15 @@ async fn told(watch: &mut Watch, name: &str, version: Version) {
                     return;
                 }
                 WatchEvent::Changed { .. } | WatchEvent::Resync => {}
+                WatchEvent::WentBack => panic!("nothing was lost"),
             }
         }
     };
     tokio::time::timeout(LOST_AFTER, telling).await.expect("an event was lost");
+}
+
+/// Waits until it is said that something acknowledged is gone.
+async fn told_of_a_loss(watch: &mut Watch) {
+    let telling = async { while watch.next().await.unwrap() != WatchEvent::WentBack {} };
+    tokio::time::timeout(LOST_AFTER, telling).await.expect("a watch has to say that something is gone");
 }

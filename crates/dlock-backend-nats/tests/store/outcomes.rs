@@ -71,8 +71,7 @@ async fn a_bucket_in_memory_is_empty_after_a_restart_and_whoever_watches_is_told
     let anew = NatsStore::connect(&config).await.unwrap();
     assert_eq!(get_at_last(&anew, "a").await.value(), None);
     assert_eq!(get_at_last(&store, "a").await.value(), None);
-    let resync = async { while watch.next().await.unwrap() != WatchEvent::Resync {} };
-    tokio::time::timeout(LOST_AFTER, resync).await.expect("a watch has to say that it missed something");
+    told_of_a_loss(&mut watch).await;
     put_at_last(&store, "a", "again").await;
 }
 
@@ -82,6 +81,7 @@ async fn a_bucket_that_was_restored_from_a_copy_is_read_again() {
     let mut nats = NatsServer::start();
     let (one, two) = (connect(&nats.url()).await, connect(&nats.url()).await);
     put_at_last(&one, "kept", "value").await;
+    let mut watch = watch(&one).await;
     let files = nats.directory().join("jetstream");
     let copy = tempfile::tempdir().unwrap();
     let copied = copy.path().join("jetstream");
@@ -106,6 +106,7 @@ async fn a_bucket_that_was_restored_from_a_copy_is_read_again() {
     let (by_one, by_two) = (listed(&one).await, listed(&two).await);
     assert_eq!(by_one, by_two);
     assert_eq!(by_one.len(), 21);
+    told_of_a_loss(&mut watch).await;
     for name in ["lost", "lost too", "also lost"] {
         assert_eq!(one.get(&key(name)).await.unwrap().value(), None);
     }
@@ -142,6 +143,7 @@ async fn a_copy_that_the_leader_does_not_agree_with_is_made_anew() {
     let store = connect(&nats.url()).await;
     let before = put_at_last(&store, "a", "before").await;
     put_at_last(&store, "b", "kept").await;
+    let mut watch = watch(&store).await;
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = context.get_stream("KV_dlock").await.unwrap();
     let message = stream.get_raw_message(before.0 / 2).await.unwrap();
@@ -157,5 +159,66 @@ async fn a_copy_that_the_leader_does_not_agree_with_is_made_anew() {
     };
     let after = tokio::time::timeout(LOST_AFTER, writing).await.expect("written at last");
     assert!(after > before);
+    told_of_a_loss(&mut watch).await;
     assert_eq!(get_at_last(&store, "b").await.value().unwrap(), "kept");
+}
+
+/// A server that was killed after it had published a marker, and before it had thrown away what the marker forgets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_that_was_forgotten_and_not_thrown_away_is_no_obstacle() {
+    let nats = NatsServer::start();
+    let store = connect(&nats.url()).await;
+    let version = put_at_last(&store, "a", "value").await;
+    let delete = Write { change: Change::Delete { floor: 9 }, ..put("a", version, "") };
+    let Ok(Verdict::Committed { version: absence }) = commit(&store, delete).await else {
+        panic!("not deleted")
+    };
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let marker = [(absence.0 / 2).to_be_bytes(), 9_u64.to_be_bytes()].concat();
+    context.publish("$KV.dlock.=marker", marker.into()).await.unwrap().await.unwrap();
+    for store in [connect(&nats.url()).await, store] {
+        let version = put_at_last(&store, "a", "again").await;
+        let delete = Write { change: Change::Delete { floor: 10 }, ..put("a", version, "") };
+        assert!(matches!(commit(&store, delete).await, Ok(Verdict::Committed { .. })));
+    }
+}
+
+/// NATS skips messages on the way to one who is behind, where it keeps only the last of a record: a read would miss what was
+/// written before it began.
+#[test]
+fn a_handle_that_is_behind_misses_no_version_of_a_record() {
+    let nats = NatsServer::start();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (quick, slow) = (runtime(), runtime());
+    let (_store, mut watch) = slow.block_on(async {
+        let store = slow.spawn(connect_owned(nats.url())).await.unwrap();
+        let watch = watch(&store).await;
+        (store, watch)
+    });
+    let (blocked, is_blocked) = std::sync::mpsc::channel();
+    let (unblock, unblocked) = std::sync::mpsc::channel::<()>();
+    slow.spawn(async move {
+        blocked.send(()).unwrap();
+        unblocked.recv().unwrap();
+    });
+    is_blocked.recv().unwrap();
+    let versions = quick.block_on(async {
+        let store = connect(&nats.url()).await;
+        let mut versions = Vec::new();
+        for number in 0..200_u8 {
+            let version = store.get(&key("a")).await.unwrap().version;
+            match commit(&store, put("a", version, vec![number; 100_000])).await {
+                Ok(Verdict::Committed { version }) => versions.push(version),
+                other => panic!("{other:?}"),
+            }
+        }
+        versions
+    });
+    unblock.send(()).unwrap();
+    slow.block_on(async {
+        for version in versions {
+            told(&mut watch, "a", version).await;
+        }
+    });
 }

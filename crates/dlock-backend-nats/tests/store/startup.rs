@@ -56,15 +56,15 @@ async fn a_bucket_that_forgets_is_refused() {
     let like = |name: &str| stream::Config {
         name: format!("KV_{name}"),
         subjects: vec![format!("$KV.{name}.>")],
-        max_messages_per_subject: 1,
+        max_messages_per_subject: 65_536,
         discard: stream::DiscardPolicy::New,
         ..stream::Config::default()
     };
     let expires = stream::Config { max_age: Duration::from_secs(3600), ..like("expires") };
     let lossy = stream::Config { max_bytes: 1 << 20, discard: stream::DiscardPolicy::Old, ..like("lossy") };
-    let long = stream::Config { max_messages_per_subject: 5, ..like("long") };
+    let short = stream::Config { max_messages_per_subject: 1, ..like("short") };
     for (bucket, stream, what) in
-        [("expires", expires, "maximum age"), ("lossy", lossy, "discard policy"), ("long", long, "history")]
+        [("expires", expires, "maximum age"), ("lossy", lossy, "discard policy"), ("short", short, "history")]
     {
         context.create_stream(stream).await.unwrap();
         let config = NatsConfig { bucket: Some(bucket.to_owned()), ..config(&nats.url()) };

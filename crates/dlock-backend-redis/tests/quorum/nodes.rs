@@ -242,7 +242,7 @@ async fn a_watch_hears_of_every_change_whatever_minority_is_away() {
                         }
                     }
                     WatchEvent::Changed { .. } => {}
-                    WatchEvent::Resync => break,
+                    WatchEvent::Resync | WatchEvent::WentBack => break,
                 }
             }
         }

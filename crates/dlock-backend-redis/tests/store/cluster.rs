@@ -96,7 +96,7 @@ async fn a_slot_that_moves_takes_its_records_along() {
             {
                 break;
             }
-            WatchEvent::Resync => break,
+            WatchEvent::Resync | WatchEvent::WentBack => break,
             WatchEvent::Changed { .. } => {}
         }
     }

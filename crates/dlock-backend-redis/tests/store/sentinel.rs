@@ -52,7 +52,7 @@ async fn a_failover_is_followed_with_growing_versions_and_a_resynchronisation() 
     loop {
         match tokio::time::timeout(Duration::from_secs(20), watch.next()).await.expect("no resynchronisation")
         {
-            Some(WatchEvent::Resync) => break,
+            Some(WatchEvent::Resync | WatchEvent::WentBack) => break,
             Some(WatchEvent::Changed { .. }) => {}
             None => panic!("the watch has ended"),
         }

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_store::{
     Capabilities, Change, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch,
-    Write,
+    WatchEvent, Write,
 };
+use futures::StreamExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::broadcast;
 
 /// What passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +33,18 @@ pub enum Gate {
 pub struct GatedStore {
     inner: Mutex<Arc<dyn Store>>,
     gate: AtomicU8,
+    said: broadcast::Sender<WatchEvent>,
 }
 
 impl GatedStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<GatedStore> {
-        Arc::new(GatedStore { inner: Mutex::new(inner), gate: AtomicU8::new(Gate::Open as u8) })
+        let (gate, said) = (AtomicU8::new(Gate::Open as u8), broadcast::Sender::new(1));
+        Arc::new(GatedStore { inner: Mutex::new(inner), gate, said })
+    }
+
+    /// All who watch are told this.
+    pub fn say(&self, event: WatchEvent) {
+        self.said.send(event).unwrap();
     }
 
     pub fn set(&self, gate: Gate) {
@@ -102,7 +111,11 @@ impl Store for GatedStore {
 
     async fn watch(&self, scope: Scope) -> Result<Watch, StoreError> {
         self.check(Gate::Shut)?;
-        self.inner().watch(scope).await
+        let said = futures::stream::unfold(self.said.subscribe(), async |mut said| {
+            let event = said.recv().await.ok()?;
+            Some((event, said))
+        });
+        Ok(futures::stream::select(self.inner().watch(scope).await?, said).boxed())
     }
 
     async fn health(&self) -> Vec<Condition> {

@@ -9,6 +9,7 @@ use dlock_core::{Epoch, LockId, Mode};
 use dlock_engine::{
     AttachSession, Caller, Claim, ClaimState, Engine, Event, RequestError, RequestId, SessionError,
 };
+use dlock_store::WatchEvent;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -350,4 +351,24 @@ async fn after_the_store_went_back_in_time_nothing_is_granted_that_may_be_counte
     let attach = AttachSession { session, secret, attempt: 0, claims: vec![claim] };
     let (_, states) = b.attach_session(attach, Caller::new()).await.unwrap();
     assert!(matches!(&states[..], [ClaimState::Granted(grant)] if grant.token == kept.token), "{states:?}");
+}
+
+/// What it misses may be what nobody but a client remembers.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_says_that_it_went_back_in_time_is_believed() {
+    let ([a, b], [gate, _]) = gated_engines().await;
+    let (one, two) = (Client::open(&a).await, Client::open(&b).await);
+    let before = two.lock(1, "r", Mode::Exclusive).await.unwrap().token;
+    two.release(1).await.unwrap();
+    settle().await;
+    gate.say(WatchEvent::WentBack);
+    settle().await;
+    let refused = one.try_lock(1, "r", Mode::Exclusive).await;
+    assert!(refused.is_err(), "{refused:?}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let refused = two.try_lock(2, "r", Mode::Exclusive).await;
+    assert!(refused.is_err(), "the other server stands still, too: {refused:?}");
+    tokio::time::sleep(TTL * 2).await;
+    let token = Client::open(&b).await.lock(1, "r", Mode::Exclusive).await.unwrap().token;
+    assert!(token.generation() > before.generation(), "{token:?} after {before:?}");
 }

@@ -20,7 +20,7 @@ async fn told_of(watch: &mut Watch, expected: &Key) {
     loop {
         match next(watch).await {
             WatchEvent::Changed { key, .. } if key == *expected => return,
-            WatchEvent::Resync => return,
+            WatchEvent::Resync | WatchEvent::WentBack => return,
             WatchEvent::Changed { .. } => {}
         }
     }
@@ -50,7 +50,7 @@ pub(super) async fn a_watch_is_about_its_own_keys_only(world: World) {
                 assert_eq!(key, mine);
                 return;
             }
-            WatchEvent::Resync => {}
+            WatchEvent::Resync | WatchEvent::WentBack => {}
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) async fn announced_records_are_real(world: World) {
                 assert!(seen >= absence && floor >= 7);
                 seen_absent = true;
             }
-            WatchEvent::Changed { record: None, .. } | WatchEvent::Resync => {
+            WatchEvent::Changed { record: None, .. } | WatchEvent::Resync | WatchEvent::WentBack => {
                 seen_absent = world.get(&key).await.value().is_none();
             }
         }
