@@ -5,7 +5,7 @@ use dlock_client::{Client, ClientBuilder};
 use dlock_core::lease::TTL_DEFAULT;
 use dlock_test_stores::Port;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -21,7 +21,7 @@ pub struct Deployment {
     pub proxies: Vec<Vec<Proxy>>,
     /// What clients reach each server through, where that was asked for.
     pub fronts: Vec<Proxy>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// What stands between the parts of a deployment.
@@ -75,7 +75,13 @@ impl Deployment {
             DlockServer::start(port, &directory.path().join(format!("{name}.log")), options, environment)
         };
         let servers = (0..backend.servers(servers)).map(start).collect();
-        Deployment { backend, servers, store, proxies, fronts, _directory: directory }
+        Deployment { backend, servers, store, proxies, fronts, directory }
+    }
+
+    /// Leaves the servers' settings and logs where they are, and says where that is.
+    pub fn keep_logs(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
     }
 
     /// The servers' addresses for clients.

@@ -61,7 +61,11 @@ pub(crate) fn disturb(arguments: &Arguments) -> Report {
     let took = begun.elapsed();
     let ran = site.commands.finish(unserved.is_none());
     let load = site.runtime.block_on(site.load.finish());
-    Report::new(title, took, load, ran, recoveries, unserved)
+    let report = Report::new(title, took, load, ran, recoveries, unserved);
+    if !report.is_safe() {
+        eprintln!("the servers' logs are in {}", site.deployment.keep_logs().display());
+    }
+    report
 }
 
 struct Site {
