@@ -1,30 +1,35 @@
 //! The state in which a model begins.
 
-use crate::config::{Config, Operation};
+use crate::config::{Config, Line, Operation};
 use crate::part::Part;
 use crate::state::{
-    Client, Duties, FIRST_LOCK, Foreign, Home, LocalLock, OwnLock, Server, State, Store, Versioned, Witness,
-    lock_key, member_id,
+    Client, Duties, FIRST_LOCK, Foreign, Home, LocalLock, OwnLock, Resource, Server, Slot, State, Store,
+    Versioned, Witness, lock_key, member_id,
 };
 use crate::world::{acquire, decode};
-use dlock_core::coordinator::{Content, Coordinator, Loaded};
+use dlock_core::coordinator::{Content, Loaded};
 use dlock_core::lease::{ClientLease, HomeLease, MemberLease, MemberObserver};
 use dlock_core::resource::{Outcome, Patience};
 use dlock_core::session::{ClientInfo, Sequence, SessionRecord, SessionState};
 use dlock_core::{Epoch, Mode, Token};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The resource's record at the beginning, and what each client holds.
+/// The resource that a client may have a lock on at the beginning.
+const FIRST_RESOURCE: usize = 0;
+
+/// The first resource's record at the beginning, and what each client holds.
 ///
 /// # Panics
 /// When clients are to hold what they can't.
 fn resource_at_first(config: &Config) -> (Loaded, Vec<Option<(Mode, Token)>>) {
-    let absent = Loaded { version: 1, content: Content::Absent { floor: 0 } };
-    let mut resource = decode(&absent.content);
+    let mut resource = decode(&absent().content);
     let mut held = Vec::new();
     for (index, client) in config.clients.iter().enumerate() {
         held.push(match client.script.first() {
-            Some(Operation::Lock(mode) | Operation::Try(mode)) if client.holds => {
+            Some(Line {
+                operation: Operation::Lock(mode) | Operation::Try(mode),
+                resource: FIRST_RESOURCE,
+            }) if client.holds => {
                 let command = acquire(lock_key(index, FIRST_LOCK), *mode, Patience::Try);
                 match resource.apply(&command, 0).outcome {
                     Outcome::Granted(grant) => Some((grant.mode, grant.token)),
@@ -35,9 +40,13 @@ fn resource_at_first(config: &Config) -> (Loaded, Vec<Option<(Mode, Token)>>) {
         });
     }
     if held.iter().all(Option::is_none) {
-        return (absent, held);
+        return (absent(), held);
     }
     (Loaded { version: 2, content: Content::Present(resource.encode()) }, held)
+}
+
+fn absent() -> Loaded {
+    Loaded { version: 1, content: Content::Absent { floor: 0 } }
 }
 
 impl State {
@@ -62,7 +71,7 @@ impl State {
                 Versioned { version: 1, value }
             })
             .collect();
-        let (resource, held) = resource_at_first(config);
+        let (record, held) = resource_at_first(config);
         let mut witness = Witness::default();
         for (mode, token) in held.iter().flatten() {
             let newest = &mut witness.tokens[*mode as usize];
@@ -89,7 +98,12 @@ impl State {
                         locks: if held[client].is_some() {
                             BTreeMap::from([(
                                 FIRST_LOCK,
-                                LocalLock { granted: true, ..LocalLock::default() },
+                                LocalLock {
+                                    resource: FIRST_RESOURCE,
+                                    granted: true,
+                                    waiting: None,
+                                    newest: None,
+                                },
                             )])
                         } else {
                             BTreeMap::new()
@@ -103,10 +117,7 @@ impl State {
             }
             Part::new(Server {
                 gone: false,
-                coordinator: Coordinator::new(),
-                call: None,
-                tries: VecDeque::new(),
-                silences: 0,
+                slots: vec![Slot::default(); config.resources],
                 homes,
                 directory,
                 writes: BTreeSet::new(),
@@ -114,7 +125,6 @@ impl State {
                 observer,
                 beat: None,
                 look: None,
-                has_news: false,
                 done: Duties::default(),
             })
         };
@@ -129,29 +139,35 @@ impl State {
                 position: usize::from(held[index].is_some()),
                 sequence: 0,
                 locks: u64::from(held[index].is_some()),
-                lock: held[index].map(|held| OwnLock {
-                    id: FIRST_LOCK,
-                    held: Some(held),
-                    goal: None,
-                    request: None,
-                    paused_until: 0,
-                }),
+                own: held[index]
+                    .map(|held| OwnLock {
+                        id: FIRST_LOCK,
+                        held: Some(held),
+                        goal: None,
+                        request: None,
+                        paused_until: 0,
+                    })
+                    .into_iter()
+                    .map(|lock| (FIRST_RESOURCE, lock))
+                    .collect(),
                 ended: BTreeMap::new(),
                 given_up: BTreeSet::new(),
                 over: false,
                 dead: false,
             })
         };
+        let mut resources = vec![Resource { record, witness }];
+        resources
+            .resize_with(config.resources, || Resource { record: absent(), witness: Witness::default() });
         State {
             ticks: 0,
             servers: (0..config.servers).map(server).collect(),
             clients: (0..config.clients.len()).map(client).collect(),
             store: Part::new(Store {
-                resource,
+                resources,
                 sessions: records,
                 members: vec![Some(1); config.servers],
                 late: BTreeMap::new(),
-                witness,
             }),
             network: Part::new(BTreeMap::new()),
             left: config.limits,

@@ -1,7 +1,7 @@
 //! The configurations that are checked.
 
 use crate::config::Operation::{Convert, Lock, Try, Unlock};
-use crate::config::{ClientSetup, Config, Limits, News, Operation};
+use crate::config::{ClientSetup, Config, Limits, Line, News, Operation};
 use dlock_core::Mode::{Exclusive, ProtectedRead};
 use dlock_core::lease::{LeaseTerms, TTL_MAX};
 use std::time::Duration;
@@ -23,12 +23,24 @@ pub(crate) fn long() -> LeaseTerms {
 }
 
 pub(crate) fn client(home: usize, script: &[Operation]) -> ClientSetup {
-    ClientSetup { home, script: script.to_vec(), holds: false, roams: true, terms: short() }
+    let lines = script.iter().map(|operation| Line { resource: 0, operation: *operation });
+    ClientSetup { home, script: lines.collect(), holds: false, roams: true, terms: short() }
+}
+
+fn on_two_resources(home: usize, script: &[(usize, Operation)]) -> ClientSetup {
+    let lines =
+        script.iter().map(|(resource, operation)| Line { resource: *resource, operation: *operation });
+    ClientSetup { script: lines.collect(), ..client(home, &[]) }
 }
 
 /// One that has a lock from the beginning.
 pub(crate) fn holder(home: usize) -> ClientSetup {
     ClientSetup { holds: true, ..client(home, &CYCLE) }
+}
+
+/// One that has a lock from the beginning, and keeps it.
+pub(crate) fn keeper(home: usize) -> ClientSetup {
+    ClientSetup { holds: true, ..client(home, &CYCLE[..1]) }
 }
 
 /// One that tries to take the lock, and whose session is not in danger.
@@ -42,6 +54,7 @@ pub fn base(guards: bool) -> Config {
         name: if guards { "guarded" } else { "unguarded" },
         about: "two clients, each at a server of its own",
         servers: 2,
+        resources: 1,
         clients: vec![client(0, &CYCLE), client(1, &CYCLE)],
         guards,
         members: false,
@@ -179,7 +192,7 @@ pub fn members(guards: bool) -> Config {
     Config {
         name: if guards { "members-guarded" } else { "members-unguarded" },
         about: "a server falls silent and comes back, and its orphans are ended",
-        clients: vec![ClientSetup { script: vec![Lock(Exclusive)], ..holder(0) }, taker(1)],
+        clients: vec![keeper(0), taker(1)],
         members: true,
         steady: vec![1],
         slow_members: true,
@@ -223,6 +236,40 @@ pub fn wandering(guards: bool) -> Config {
         clients: vec![client(0, &CYCLE), taker(1)],
         limits: Limits { attaches: 2, ..Limits::default() },
         ..base(guards)
+    }
+}
+
+/// Two resources, and a session that moves while it has a lock on one and asks for the other.
+pub fn two_resources(guards: bool) -> Config {
+    let both = [(0, Lock(Exclusive)), (1, Lock(Exclusive)), (0, Unlock), (1, Unlock)];
+    let one_by_one = [(1, Try(Exclusive)), (1, Unlock), (0, Try(Exclusive))];
+    Config {
+        name: if guards { "two-resources-guarded" } else { "two-resources-unguarded" },
+        about: "a session with locks on two resources moves, and another wants them, too",
+        resources: 2,
+        clients: vec![
+            on_two_resources(0, &both),
+            ClientSetup { roams: false, ..on_two_resources(1, &one_by_one) },
+        ],
+        limits: Limits { attaches: 1, ..Limits::default() },
+        ..base(guards)
+    }
+}
+
+/// A session with locks on two resources expires.
+pub fn two_resources_expiring(guards: bool) -> Config {
+    let both = [(0, Lock(Exclusive)), (1, Lock(Exclusive))];
+    let tries = [(0, Try(Exclusive)), (1, Try(Exclusive))];
+    Config {
+        name: if guards { "two-resources-expiring-guarded" } else { "two-resources-expiring-unguarded" },
+        about: "a session with locks on two resources expires, or is attached just before",
+        resources: 2,
+        clients: vec![
+            ClientSetup { holds: true, ..on_two_resources(0, &both) },
+            ClientSetup { script: on_two_resources(1, &tries).script, ..taker(1) },
+        ],
+        ticks: 1,
+        ..expiring(guards)
     }
 }
 
@@ -288,6 +335,10 @@ pub fn all() -> Vec<Config> {
         expiring(false),
         slow_clocks(),
         wandering(true),
+        two_resources(true),
+        two_resources(false),
+        two_resources_expiring(true),
+        two_resources_expiring(false),
         served_without_news(),
         served_by_a_silent_store(true),
         served_by_a_silent_store(false),

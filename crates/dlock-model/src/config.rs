@@ -4,10 +4,10 @@ use dlock_core::lease::LeaseTerms;
 use dlock_core::{Mode, Timestamp};
 use std::time::Duration;
 
-/// One operation of a client's script. They follow each other: each waits for the answer to the one before.
+/// One operation of a client's script, on one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Take a new lock, waiting for it.
+    /// Take a new lock, waiting for it. A client has one lock at most on a resource.
     Lock(Mode),
     /// Take a new lock if it can be granted at once.
     Try(Mode),
@@ -17,13 +17,29 @@ pub enum Operation {
     Unlock,
 }
 
+/// A line of a client's script. They follow each other: each waits for the answer to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// Which resource it is about.
+    pub resource: usize,
+    /// What is done.
+    pub operation: Operation,
+}
+
+impl Line {
+    /// Whether it needs a lock on its resource.
+    pub(crate) fn needs_lock(&self) -> bool {
+        !matches!(self.operation, Operation::Lock(_) | Operation::Try(_))
+    }
+}
+
 /// A client with its session, which is open at the beginning.
 #[derive(Clone, Debug)]
 pub struct ClientSetup {
     /// The server that is its session's home at the beginning.
     pub home: usize,
     /// What it does. It skips what needs a lock that it did not get.
-    pub script: Vec<Operation>,
+    pub script: Vec<Line>,
     /// Whether the first of that, which takes a lock, is done at the beginning.
     pub holds: bool,
     /// Whether it may attach its session anew.
@@ -110,7 +126,7 @@ pub enum News {
     Record,
 }
 
-/// A model: a service of a few servers and clients, one resource, and a store.
+/// A model: a service of a few servers and clients, one or two resources, and a store.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What it is called on the command line.
@@ -119,6 +135,8 @@ pub struct Config {
     pub about: &'static str,
     /// How many servers there are.
     pub servers: usize,
+    /// How many resources.
+    pub resources: usize,
     /// The clients.
     pub clients: Vec<ClientSetup>,
     /// Whether the store can guard a commit by the sessions' records.

@@ -21,8 +21,8 @@ mod state;
 mod step;
 mod world;
 
-pub use config::{ClientSetup, Config, Limits, News, Operation, Rule};
+pub use config::{ClientSetup, Config, Limits, Line, News, Operation, Rule};
 pub use message::{Ask, Message};
 pub use service::*;
-pub use state::State;
+pub use state::{At, State};
 pub use step::Step;

@@ -17,6 +17,8 @@ pub enum Message {
         sequence: u64,
         /// The lock that it is about.
         lock: LockId,
+        /// The lock's resource.
+        resource: usize,
         /// What it asks.
         ask: Ask,
     },

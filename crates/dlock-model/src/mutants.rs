@@ -1,8 +1,8 @@
 //! The protocol without one of its rules: in each *mutant* the checker finds what the rule prevents.
 
 use crate::catalogue::{
-    client, collecting, expiring, holder, long, members, moving, repeating, served_without_news, short,
-    silent, taker,
+    client, collecting, expiring, holder, keeper, long, members, moving, repeating, served_without_news,
+    short, silent, taker,
 };
 use crate::config::Operation::{Lock, Unlock};
 use crate::config::{ClientSetup, Config, Limits, News, Rule};
@@ -57,9 +57,8 @@ fn judged(ticks: u8, terms: LeaseTerms) -> Config {
 pub fn all() -> Vec<Mutant> {
     use Rule::*;
     let apart = Config { ticks: 1, clients: vec![holder(0), taker(1)], ..expiring(true) };
-    let keeper = ClientSetup { script: vec![Lock(Exclusive)], ..holder(0) };
     let attached = Config {
-        clients: vec![keeper, taker(1)],
+        clients: vec![keeper(0), taker(1)],
         limits: Limits { attaches: 1, ..Limits::default() },
         ..judged(3, short())
     };

@@ -2,10 +2,12 @@
 
 use crate::config::Config;
 use crate::message::Ask;
-use crate::state::{Ending, State, lock_key};
+use crate::part::Part;
+use crate::state::{Client, Ending, State, lock_key};
 use crate::step::Step;
 use crate::world::World;
 use stateright::{Model, Property};
+use std::cell::LazyCell;
 
 /// A service of servers and clients, as a [`Config`] says.
 #[derive(Clone, Debug)]
@@ -55,8 +57,12 @@ impl Model for Service {
             Property::always(GRANTS_STAND, grants_stand),
             Property::always(RELEASES_STAND, |_, state| stays_away(state, Some(Ending::Released))),
             Property::always(NO_ORPHANED_LOCK, |_, state| stays_away(state, None)),
-            Property::always(NO_FOREIGN_RELEASE, |_, state: &State| !state.store.witness.taken_unasked),
-            Property::always(TOKENS_GROW, |_, state: &State| !state.store.witness.token_fell),
+            Property::always(NO_FOREIGN_RELEASE, |_, state: &State| {
+                state.store.resources.iter().all(|resource| !resource.witness.taken_unasked)
+            }),
+            Property::always(TOKENS_GROW, |_, state: &State| {
+                state.store.resources.iter().all(|resource| !resource.witness.token_fell)
+            }),
             Property::sometimes(SERVICE_IS_POSSIBLE, |service: &Service, state: &State| {
                 let mut clients = state.clients.iter().enumerate();
                 clients.all(|(index, client)| {
@@ -76,41 +82,47 @@ impl Model for Service {
 }
 
 fn exclusion(service: &Service, state: &State) -> bool {
-    let mut counted_on =
-        state.clients.iter().filter_map(|client| client.counts_on(&service.config, state.ticks));
-    while let Some(mode) = counted_on.next() {
-        if !counted_on.clone().all(|other| mode.compatible(other)) {
-            return false;
+    (0..service.config.resources).all(|resource| {
+        let counts_on = |client: &Part<Client>| client.counts_on(&service.config, state.ticks, resource);
+        let mut counted_on = state.clients.iter().filter_map(counts_on);
+        while let Some(mode) = counted_on.next() {
+            if !counted_on.clone().all(|other| mode.compatible(other)) {
+                return false;
+            }
         }
-    }
-    true
+        true
+    })
 }
 
 fn grants_stand(_: &Service, state: &State) -> bool {
-    let decoded = std::cell::OnceCell::new();
-    state.clients.iter().enumerate().all(|(index, client)| {
-        let Some(lock) = client.lock.as_ref().filter(|_| !client.over) else { return true };
-        let Some((mode, token)) = lock.held.filter(|_| lock.goal != Some(Ask::Release)) else { return true };
-        if !state.store.sessions[index].value.is_active() {
-            return true;
-        }
-        let record = decoded.get_or_init(|| state.store.decoded());
-        let key = lock_key(index, lock.id);
-        let Some(holder) = record.holders().find(|holder| holder.key == key) else { return false };
-        // A conversion under way may be done, and not be told yet.
-        lock.goal.is_some() || (holder.mode == mode && holder.token == token)
+    state.store.resources.iter().enumerate().all(|(resource, stored)| {
+        let record = LazyCell::new(|| stored.decoded());
+        state.clients.iter().enumerate().all(|(index, client)| {
+            let Some(lock) = client.own.get(&resource).filter(|_| !client.over) else { return true };
+            let Some((mode, token)) = lock.held.filter(|_| lock.goal != Some(Ask::Release)) else {
+                return true;
+            };
+            if !state.store.sessions[index].value.is_active() {
+                return true;
+            }
+            let key = lock_key(index, lock.id);
+            let Some(holder) = record.holders().find(|holder| holder.key == key) else { return false };
+            // A conversion under way may be done, and not be told yet.
+            lock.goal.is_some() || (holder.mode == mode && holder.token == token)
+        })
     })
 }
 
 /// Whether no lock is in the record that its client was told, in this way or in any, it does not have.
 fn stays_away(state: &State, ending: Option<Ending>) -> bool {
-    let decoded = std::cell::OnceCell::new();
-    state.clients.iter().enumerate().all(|(index, client)| {
-        if client.ended.is_empty() || !state.store.sessions[index].value.is_active() {
-            return true;
-        }
-        let record = decoded.get_or_init(|| state.store.decoded());
-        let told = client.ended.iter().filter(|(_, known)| ending.is_none_or(|ending| ending == **known));
-        told.into_iter().all(|(lock, _)| record.lock(lock_key(index, *lock)).is_none())
+    state.store.resources.iter().all(|stored| {
+        let record = LazyCell::new(|| stored.decoded());
+        state.clients.iter().enumerate().all(|(index, client)| {
+            if client.ended.is_empty() || !state.store.sessions[index].value.is_active() {
+                return true;
+            }
+            let told = client.ended.iter().filter(|(_, known)| ending.is_none_or(|ending| ending == **known));
+            told.into_iter().all(|(lock, _)| record.lock(lock_key(index, *lock)).is_none())
+        })
     })
 }

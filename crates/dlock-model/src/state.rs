@@ -13,6 +13,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Of the lock that a client may have from the beginning.
 pub(crate) const FIRST_LOCK: LockId = LockId(1);
 
+/// A resource at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct At {
+    /// The server.
+    pub server: usize,
+    /// The resource.
+    pub resource: usize,
+}
+
 /// The number of a stream between a client and a server, counted by the client.
 pub(crate) type Link = u64;
 
@@ -38,13 +47,18 @@ pub(crate) struct Versioned<T> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Store {
-    pub(crate) resource: Loaded,
+    pub(crate) resources: Vec<Resource>,
     /// By the clients' index.
     pub(crate) sessions: Vec<Versioned<SessionRecord>>,
     /// The members' counters; `None` where the record was deleted.
     pub(crate) members: Vec<Option<u64>>,
-    /// Commits that nobody waits for any more, and that may still arrive: by their servers, which number them.
-    pub(crate) late: BTreeMap<(usize, u8), Commit>,
+    /// Commits that nobody waits for any more, and that may still arrive: by where they come from, where they are numbered.
+    pub(crate) late: BTreeMap<(At, u8), Commit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Resource {
+    pub(crate) record: Loaded,
     pub(crate) witness: Witness,
 }
 
@@ -62,12 +76,8 @@ pub(crate) struct Witness {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
     pub(crate) gone: bool,
-    pub(crate) coordinator: Coordinator<Ticket>,
-    pub(crate) call: Option<Call>,
-    /// Refused tries that are to be sent once more, after a look whether those who stand in their way have ended.
-    pub(crate) tries: VecDeque<(Ticket, Command)>,
-    /// How many of its commits were given up.
-    pub(crate) silences: u8,
+    /// By the resources' index.
+    pub(crate) slots: Vec<Slot>,
     /// By the clients' index.
     pub(crate) homes: BTreeMap<usize, Home>,
     pub(crate) directory: BTreeMap<usize, Foreign>,
@@ -79,7 +89,6 @@ pub(crate) struct Server {
     pub(crate) beat: Option<Timestamp>,
     /// A look under way: when it was sent, and the counters of the others as they were read.
     pub(crate) look: Option<(Timestamp, Vec<(MemberId, u64)>)>,
-    pub(crate) has_news: bool,
     /// What it has done since the last tick.
     pub(crate) done: Duties,
 }
@@ -89,10 +98,23 @@ pub(crate) struct Server {
 pub(crate) struct Duties {
     pub(crate) beat: bool,
     pub(crate) look: bool,
-    pub(crate) recheck: bool,
 }
 
-/// A server's call of the store for the resource.
+/// What a server has of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    pub(crate) coordinator: Coordinator<Ticket>,
+    pub(crate) call: Option<Call>,
+    /// Refused tries that are to be sent once more, after a look whether those who stand in their way have ended.
+    pub(crate) tries: VecDeque<(Ticket, Command)>,
+    /// How many of its commits were given up.
+    pub(crate) silences: u8,
+    pub(crate) has_news: bool,
+    /// It was looked at since the last tick, as somebody waits.
+    pub(crate) rechecked: bool,
+}
+
+/// A server's call of the store for a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
     /// The record is to be read.
@@ -151,8 +173,9 @@ impl Home {
 }
 
 /// A lock of a session that is at home.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LocalLock {
+    pub(crate) resource: usize,
     /// It is known to be held.
     pub(crate) granted: bool,
     /// The request that waits for it.
@@ -195,7 +218,8 @@ pub(crate) struct Client {
     pub(crate) sequence: u64,
     /// The newest lock's id.
     pub(crate) locks: u64,
-    pub(crate) lock: Option<OwnLock>,
+    /// The locks that it has, or asks for, by their resources.
+    pub(crate) own: BTreeMap<usize, OwnLock>,
     /// Locks that it was told are gone, or were never granted.
     pub(crate) ended: BTreeMap<LockId, Ending>,
     /// Locks that it has asked to end.
@@ -221,7 +245,7 @@ pub(crate) struct Attempt {
     pub(crate) sent: Timestamp,
 }
 
-/// The lock that a client has, or asks for.
+/// A lock that a client has, or asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OwnLock {
     pub(crate) id: LockId,
@@ -236,7 +260,23 @@ pub(crate) struct OwnLock {
 impl Client {
     /// Whether it has nothing left to do.
     pub(crate) fn is_done(&self, config: &Config, index: usize) -> bool {
-        self.over || self.dead || (self.lock.is_none() && self.position >= config.clients[index].script.len())
+        self.over || self.dead || (self.own.is_empty() && self.position >= config.clients[index].script.len())
+    }
+
+    /// The lock of which something is asked, and its resource.
+    pub(crate) fn asks(&self) -> Option<(usize, &OwnLock)> {
+        self.own.iter().map(|(resource, lock)| (*resource, lock)).find(|(_, lock)| lock.goal.is_some())
+    }
+
+    /// The lock of which this is so, which it has no more.
+    pub(crate) fn take(&mut self, is_it: impl Fn(&OwnLock) -> bool) -> Option<OwnLock> {
+        let resource = *self.own.iter().find(|(_, lock)| is_it(lock))?.0;
+        self.own.remove(&resource)
+    }
+
+    /// The lock that this request is about.
+    pub(crate) fn asked(&mut self, request: u64) -> Option<&mut OwnLock> {
+        self.own.values_mut().find(|lock| lock.request == Some(request))
     }
 }
 

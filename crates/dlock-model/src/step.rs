@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Rule};
 use crate::message::{Ask, Message};
-use crate::state::{Call, Client, State};
+use crate::state::{At, Call, Client, State};
 use dlock_core::lease::ClientLease;
 use dlock_core::{Mode, Timestamp};
 use std::time::Duration;
@@ -36,18 +36,18 @@ pub enum Step {
     Deliver(Message),
     /// A message reaches its server, and will once more.
     Duplicate(Message),
-    /// The store serves a server's call.
-    StoreServes(usize),
+    /// The store serves a server's call for a resource.
+    StoreServes(At),
     /// A server gets the answer to its call.
-    StoreAnswers(usize),
+    StoreAnswers(At),
     /// A server sends a refused try once more.
-    TryAgain(usize),
+    TryAgain(At),
     /// A server hears nothing of its call in time.
-    StoreSilent(usize),
+    StoreSilent(At),
     /// A commit that nobody waits for is applied.
     LateCommit {
-        /// The server that sent it.
-        server: usize,
+        /// Where it comes from.
+        at: At,
         /// Which of those that it gave up.
         number: u8,
     },
@@ -80,10 +80,10 @@ pub enum Step {
     Look(usize),
     /// It has the answer.
     LookDone(usize),
-    /// A server hears that the resource's record has changed.
-    News(usize),
+    /// A server hears that a resource's record has changed.
+    News(At),
     /// That news is lost.
-    LoseNews(usize),
+    LoseNews(At),
     /// A server hears how a session's record is.
     SessionNews {
         /// The server.
@@ -91,10 +91,10 @@ pub enum Step {
         /// The session's client.
         client: usize,
     },
-    /// A server looks at the resource, as somebody waits for it.
-    Recheck(usize),
-    /// A server forgets the resource, as nobody uses it.
-    Collect(usize),
+    /// A server looks at a resource, as somebody waits for it.
+    Recheck(At),
+    /// A server forgets a resource, as nobody uses it.
+    Collect(At),
     /// A client stops for ever.
     Die(usize),
     /// A server stops for ever.
@@ -115,12 +115,12 @@ impl Client {
         ClientLease::deadline(&self.lease) + margin
     }
 
-    /// The mode in which it counts on its lock.
-    pub(crate) fn counts_on(&self, config: &Config, ticks: u8) -> Option<Mode> {
+    /// The mode in which it counts on its lock on a resource.
+    pub(crate) fn counts_on(&self, config: &Config, ticks: u8, resource: usize) -> Option<Mode> {
         if self.over || self.dead || config.client_time(ticks) >= self.deadline(config) {
             return None;
         }
-        let lock = self.lock.as_ref()?;
+        let lock = self.own.get(&resource)?;
         let (held, _) = lock.held?;
         match lock.goal {
             Some(Ask::Release) => None,
@@ -168,11 +168,9 @@ impl State {
         let now = config.client_time(self.ticks);
         // While a greeting is unanswered nothing is sent on the current link.
         if client.attempt.is_none() {
-            let next = match &client.lock {
-                Some(lock) if lock.goal.is_some() => {
-                    lock.request.is_none() && lock.paused_until <= self.ticks
-                }
-                _ => client.lease.is_valid(now),
+            let next = match client.asks() {
+                Some((_, lock)) => lock.request.is_none() && lock.paused_until <= self.ticks,
+                None => client.lease.is_valid(now),
             };
             if next {
                 steps.push(Step::Send(index));
@@ -195,27 +193,34 @@ impl State {
 
     fn server_steps(&self, config: &Config, index: usize, steps: &mut Vec<Step>) {
         let server = &self.servers[index];
-        match &server.call {
-            None => {}
-            Some(Call::Read | Call::Verify(_) | Call::Write(_)) => steps.push(Step::StoreServes(index)),
-            Some(Call::ReadDone(_) | Call::WriteDone(_)) => steps.push(Step::StoreAnswers(index)),
-        }
-        if !server.tries.is_empty() {
-            steps.push(Step::TryAgain(index));
+        for resource in 0..server.slots.len() {
+            self.slot_steps(config, At { server: index, resource }, steps);
         }
         for at in 0..server.writes.len() {
             steps.push(Step::SessionWritten { server: index, index: at });
-        }
-        if server.has_news {
-            steps.push(Step::News(index));
         }
         for client in 0..self.clients.len() {
             if self.session_is_news(index, client) {
                 steps.push(Step::SessionNews { server: index, client });
             }
         }
-        if server.coordinator.needs_rechecks() && !server.done.recheck && config.keeps(Rule::Recheck) {
-            steps.push(Step::Recheck(index));
+    }
+
+    fn slot_steps(&self, config: &Config, at: At, steps: &mut Vec<Step>) {
+        let slot = &self.servers[at.server].slots[at.resource];
+        match &slot.call {
+            None => {}
+            Some(Call::Read | Call::Verify(_) | Call::Write(_)) => steps.push(Step::StoreServes(at)),
+            Some(Call::ReadDone(_) | Call::WriteDone(_)) => steps.push(Step::StoreAnswers(at)),
+        }
+        if !slot.tries.is_empty() {
+            steps.push(Step::TryAgain(at));
+        }
+        if slot.has_news {
+            steps.push(Step::News(at));
+        }
+        if slot.coordinator.needs_rechecks() && !slot.rechecked && config.keeps(Rule::Recheck) {
+            steps.push(Step::Recheck(at));
         }
     }
 
@@ -250,10 +255,9 @@ impl State {
     fn mishaps(&self, config: &Config, steps: &mut Vec<Step>) {
         let left = &self.left;
         for (index, client) in self.clients.iter().enumerate() {
-            let waits = client
-                .lock
-                .as_ref()
-                .is_some_and(|lock| lock.held.is_none() && matches!(lock.goal, Some(Ask::Acquire { .. })));
+            let waits = client.asks().is_some_and(|(_, lock)| {
+                lock.held.is_none() && matches!(lock.goal, Some(Ask::Acquire { .. }))
+            });
             if waits && left.withdrawals > 0 && client.attempt.is_none() && !client.is_done(config, index) {
                 steps.push(Step::Withdraw(index));
             }
@@ -266,19 +270,22 @@ impl State {
             let repeats = |message: &&Message| !matches!(message, Message::Attach { .. });
             steps.extend(self.network.keys().filter(repeats).map(|message| Step::Duplicate(message.clone())));
         }
-        for (server, number) in self.store.late.keys() {
-            steps.push(Step::LateCommit { server: *server, number: *number });
+        for (at, number) in self.store.late.keys() {
+            steps.push(Step::LateCommit { at: *at, number: *number });
         }
         for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| !server.gone) {
-            if left.silences > 0 && server.call.is_some() {
-                steps.push(Step::StoreSilent(index));
-            }
-            if left.lost_news > 0 && server.has_news {
-                steps.push(Step::LoseNews(index));
-            }
-            let idle = || server.coordinator.settled().is_some_and(|settled| settled.is_collectable());
-            if left.collections > 0 && server.coordinator.is_quiet() && idle() {
-                steps.push(Step::Collect(index));
+            for (resource, slot) in server.slots.iter().enumerate() {
+                let at = At { server: index, resource };
+                if left.silences > 0 && slot.call.is_some() {
+                    steps.push(Step::StoreSilent(at));
+                }
+                if left.lost_news > 0 && slot.has_news {
+                    steps.push(Step::LoseNews(at));
+                }
+                let idle = || slot.coordinator.settled().is_some_and(|settled| settled.is_collectable());
+                if left.collections > 0 && slot.coordinator.is_quiet() && idle() {
+                    steps.push(Step::Collect(at));
+                }
             }
             if left.crashes > 0 {
                 steps.push(Step::Crash(index));

@@ -18,6 +18,8 @@ configurations! {
     a_try_moves: catalogue::trying(),
     a_store_is_silent: catalogue::silent(true),
     a_store_that_does_not_guard_is_silent: catalogue::silent(false),
+    a_session_with_locks_on_two_resources_moves: catalogue::two_resources(true),
+    a_session_with_locks_on_two_resources_moves_in_a_store_that_does_not_guard: catalogue::two_resources(false),
     requests_come_twice: catalogue::repeating(true),
     requests_come_twice_to_a_store_that_does_not_guard: catalogue::repeating(false),
     records_come_and_go: catalogue::collecting(true),

@@ -1,7 +1,7 @@
 //! Clients: what they send, and what they make of what they are told. As `crates/dlock-client/src/session` does it.
 
 use super::World;
-use crate::config::{Operation, Rule};
+use crate::config::{Line, Operation, Rule};
 use crate::message::{Answer, Ask, Message};
 use crate::state::{Attempt, Ending, Link, OwnLock};
 use dlock_core::LockId;
@@ -9,40 +9,40 @@ use dlock_core::LockId;
 impl World<'_> {
     /// Sends the request that is due: the one that has no answer yet, or the next of the script.
     pub(super) fn send(&mut self, index: usize) {
-        if self.state.clients[index].lock.as_ref().is_none_or(|lock| lock.goal.is_none())
-            && !self.begin(index)
-        {
+        if self.state.clients[index].asks().is_none() && !self.begin(index) {
             return;
         }
         let client = self.client(index);
         let (server, link) = (client.server, client.link);
         client.sequence += 1;
         let sequence = client.sequence;
-        let Some(lock) = client.lock.as_mut() else { return };
+        let Some((resource, _)) = client.asks() else { return };
+        let Some(lock) = client.own.get_mut(&resource) else { return };
         lock.request = Some(sequence);
         let (id, Some(ask)) = (lock.id, lock.goal) else { return };
         if ask == Ask::Release {
             client.given_up.insert(id);
         }
-        self.post(Message::Request { client: index, server, link, sequence, lock: id, ask });
+        self.post(Message::Request { client: index, server, link, sequence, lock: id, resource, ask });
     }
 
     /// Takes up the next operation of the script that can be done. False if none is left.
     fn begin(&mut self, index: usize) -> bool {
         let script = &self.config.clients[index].script;
         let client = self.client(index);
-        while let Some(operation) = script.get(client.position) {
-            match (*operation, &mut client.lock) {
+        while let Some(Line { resource, operation }) = script.get(client.position) {
+            match (*operation, client.own.get_mut(resource)) {
                 (Operation::Lock(mode) | Operation::Try(mode), None) => {
                     client.locks += 1;
                     let at_once = matches!(operation, Operation::Try(_));
-                    client.lock = Some(OwnLock {
+                    let lock = OwnLock {
                         id: LockId(client.locks),
                         held: None,
                         goal: Some(Ask::Acquire { mode: mode as u8, at_once }),
                         request: None,
                         paused_until: 0,
-                    });
+                    };
+                    client.own.insert(*resource, lock);
                     return true;
                 }
                 (Operation::Convert(mode), Some(lock)) => {
@@ -62,7 +62,9 @@ impl World<'_> {
 
     pub(super) fn withdraw(&mut self, index: usize) {
         self.state.left.withdrawals -= 1;
-        let Some(lock) = self.client(index).lock.as_mut() else { return };
+        let client = self.client(index);
+        let Some((resource, _)) = client.asks() else { return };
+        let Some(lock) = client.own.get_mut(&resource) else { return };
         (lock.goal, lock.request) = (Some(Ask::Release), None);
         self.send(index);
     }
@@ -102,15 +104,13 @@ impl World<'_> {
             Answer::Attached { epoch } => self.adopt(index, link, epoch),
             Answer::Ended => {
                 client.over = true;
-                client.lock = None;
+                client.own.clear();
                 client.attempt = None;
                 client.inbox.clear();
             }
             Answer::Heartbeat { epoch, nonce } => self.acknowledged(index, epoch, nonce),
             Answer::Granted { request, mode, token } => {
-                let Some(lock) = client.lock.as_mut().filter(|lock| lock.request == Some(request)) else {
-                    return;
-                };
+                let Some(lock) = client.asked(request) else { return };
                 if lock.goal != Some(Ask::Release) {
                     lock.held = Some((mode, token));
                     (lock.goal, lock.request) = (None, None);
@@ -122,9 +122,9 @@ impl World<'_> {
             Answer::Unavailable { request } => self.unavailable(index, request),
             Answer::Revoked { lock } => {
                 // One that is on its way out has its own answer.
-                let revoked = |own: &mut OwnLock| own.id == lock && own.goal != Some(Ask::Release);
-                if client.lock.take_if(revoked).is_some() {
-                    self.skip(index);
+                let revoked = |own: &OwnLock| own.id == lock && own.goal != Some(Ask::Release);
+                if let Some(lock) = client.take(revoked) {
+                    self.skip(index, &lock);
                 }
             }
         }
@@ -139,9 +139,7 @@ impl World<'_> {
         client.lease.reattached(epoch, if from_sending { attempt.sent } else { now });
         (client.link, client.server) = (link, attempt.server);
         client.inbox.retain(|known, _| *known == link);
-        if let Some(lock) = &mut client.lock {
-            lock.request = None;
-        }
+        client.own.values_mut().for_each(|lock| lock.request = None);
     }
 
     fn acknowledged(&mut self, index: usize, epoch: dlock_core::Epoch, nonce: u64) {
@@ -158,7 +156,7 @@ impl World<'_> {
 
     fn refused(&mut self, index: usize, request: u64) {
         let client = self.client(index);
-        let Some(lock) = client.lock.as_mut().filter(|lock| lock.request == Some(request)) else { return };
+        let Some(lock) = client.asked(request) else { return };
         match lock.goal {
             Some(Ask::Convert { .. }) => {
                 (lock.goal, lock.request) = (None, None);
@@ -173,8 +171,7 @@ impl World<'_> {
     fn unavailable(&mut self, index: usize, request: u64) {
         let (ticks, retries) = (self.state.ticks, self.state.left.retries);
         let (prompt, believes) = (self.config.prompt, !self.config.keeps(Rule::AmbiguityIsNotFailure));
-        let lock = self.client(index).lock.as_mut().filter(|lock| lock.request == Some(request));
-        let Some(lock) = lock else { return };
+        let Some(lock) = self.client(index).asked(request) else { return };
         if believes && matches!(lock.goal, Some(Ask::Acquire { .. })) {
             return self.lock_is_gone(index, request, Ending::Refused);
         }
@@ -189,18 +186,20 @@ impl World<'_> {
 
     fn lock_is_gone(&mut self, index: usize, request: u64, ending: Ending) {
         let client = self.client(index);
-        let Some(lock) = client.lock.take_if(|lock| lock.request == Some(request)) else { return };
+        let Some(lock) = client.take(|lock| lock.request == Some(request)) else { return };
         client.ended.insert(lock.id, ending);
-        self.skip(index);
+        self.skip(index, &lock);
     }
 
-    /// Goes on to the script's next operation that needs no lock.
-    fn skip(&mut self, index: usize) {
+    /// Goes on to the script's next line that can be done without this lock.
+    fn skip(&mut self, index: usize, gone: &OwnLock) {
         let script = &self.config.clients[index].script;
         let client = self.client(index);
-        client.position += 1;
-        let needs_none = |operation: &Operation| matches!(operation, Operation::Lock(_) | Operation::Try(_));
-        while script.get(client.position).is_some_and(|operation| !needs_none(operation)) {
+        if gone.held.is_none() {
+            client.position += 1; // which was to take it
+        }
+        let undoable = |line: &Line| line.needs_lock() && !client.own.contains_key(&line.resource);
+        while script.get(client.position).is_some_and(undoable) {
             client.position += 1;
         }
     }

@@ -11,7 +11,7 @@ pub(crate) use store::decode;
 
 use crate::config::Config;
 use crate::message::{Answer, Message};
-use crate::state::{Client, Link, Server, State};
+use crate::state::{At, Call, Client, Link, Server, SessionWrite, Slot, State};
 use crate::step::Step;
 use dlock_core::Timestamp;
 use dlock_core::coordinator::Rules;
@@ -40,11 +40,11 @@ impl World<'_> {
                 self.state.left.duplicates -= 1;
                 self.deliver(message);
             }
-            Step::StoreServes(server) => self.store_serves(server),
-            Step::StoreAnswers(server) => self.store_answers(server),
-            Step::TryAgain(server) => self.try_again(server),
-            Step::StoreSilent(server) => self.store_silent(server),
-            Step::LateCommit { server, number } => self.late_commit(server, number),
+            Step::StoreServes(at) => self.store_serves(at),
+            Step::StoreAnswers(at) => self.store_answers(at),
+            Step::TryAgain(at) => self.try_again(at),
+            Step::StoreSilent(at) => self.store_silent(at),
+            Step::LateCommit { at, number } => self.late_commit(at, number),
             Step::SessionWritten { server, index } => self.session_written(server, index),
             Step::Expire { server, client } => self.expire(server, client),
             Step::EndOrphan { server, client } => self.end_orphan(server, client),
@@ -52,14 +52,14 @@ impl World<'_> {
             Step::BeatDone(server) => self.beat_done(server),
             Step::Look(server) => self.look(server),
             Step::LookDone(server) => self.look_done(server),
-            Step::News(server) => self.hear_news(server),
-            Step::LoseNews(server) => {
+            Step::News(at) => self.hear_news(at),
+            Step::LoseNews(at) => {
                 self.state.left.lost_news -= 1;
-                self.server(server).has_news = false;
+                self.slot(at).has_news = false;
             }
             Step::SessionNews { server, client } => self.session_seen(server, client),
-            Step::Recheck(server) => self.recheck(server),
-            Step::Collect(server) => self.collect(server),
+            Step::Recheck(at) => self.recheck(at),
+            Step::Collect(at) => self.collect(at),
             Step::Die(client) => {
                 self.state.left.deaths -= 1;
                 let client = self.client(client);
@@ -85,6 +85,11 @@ impl World<'_> {
             if server.done != Default::default() {
                 server.done = Default::default();
             }
+            for resource in 0..server.slots.len() {
+                if server.slots[resource].rechecked {
+                    server.slots[resource].rechecked = false;
+                }
+            }
         }
         let now = self.server_now();
         for server in &self.config.steady {
@@ -102,6 +107,10 @@ impl World<'_> {
 
     fn server(&mut self, index: usize) -> &mut Server {
         &mut self.state.servers[index]
+    }
+
+    fn slot(&mut self, at: At) -> &mut Slot {
+        &mut self.server(at.server).slots[at.resource]
     }
 
     fn client(&mut self, index: usize) -> &mut Client {
@@ -163,15 +172,15 @@ impl World<'_> {
         machine.directory.clear();
         machine.beat = None;
         machine.look = None;
-        machine.has_news = false;
-        machine.writes.retain(|write| !matches!(write, crate::state::SessionWrite::Attached { .. }));
-        machine.tries.clear();
-        let call = machine.call.take();
-        machine.coordinator = Default::default();
-        machine.silences += 1;
-        let number = machine.silences;
-        if let Some(crate::state::Call::Write(commit)) = call {
-            self.state.store.late.insert((server, number), commit);
+        machine.writes.retain(|write| !matches!(write, SessionWrite::Attached { .. }));
+        for resource in 0..machine.slots.len() {
+            let at = At { server, resource };
+            let slot = self.slot(at);
+            let silences = slot.silences + 1;
+            let Slot { call, .. } = std::mem::replace(slot, Slot { silences, ..Slot::default() });
+            if let Some(Call::Write(commit)) = call {
+                self.state.store.late.insert((at, silences), commit);
+            }
         }
     }
 }

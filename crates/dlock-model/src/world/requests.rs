@@ -4,7 +4,7 @@
 use super::World;
 use crate::config::Rule;
 use crate::message::{Answer, Ask, Message};
-use crate::state::{Home, Kind, Link, LocalLock, Ticket, client_of, lock_key, session_id};
+use crate::state::{At, Home, Kind, Link, LocalLock, Ticket, client_of, lock_key, session_id};
 use dlock_core::coordinator::{Action, Failure, SessionGuard};
 use dlock_core::resource::{
     Acquire, Command, Convert, Grant, Outcome, Patience, Refusal, Resource, ValueUpdate,
@@ -26,11 +26,11 @@ pub(super) type Submission = (Ticket, Command, Option<SessionGuard>);
 impl World<'_> {
     pub(super) fn deliver(&mut self, message: Message) {
         match message {
-            Message::Request { client, server, link, sequence, lock, ask } => {
+            Message::Request { client, server, link, sequence, lock, resource, ask } => {
                 if let Some(home) = self.live_home(server, client, link) {
                     let fresh = home.sequence.admit(sequence).is_ok();
                     if fresh || !self.config.keeps(Rule::SequenceGrows) {
-                        self.take_request(server, client, sequence, lock, ask);
+                        self.take_request(At { server, resource }, client, sequence, lock, ask);
                     }
                 }
             }
@@ -60,11 +60,11 @@ impl World<'_> {
         self.server(server).homes.get_mut(&client)
     }
 
-    fn take_request(&mut self, server: usize, client: usize, request: u64, lock: LockId, ask: Ask) {
+    fn take_request(&mut self, at: At, client: usize, request: u64, lock: LockId, ask: Ask) {
         let current = self.state.store.sessions[client].version;
         let names_lock = self.config.keeps(Rule::ReleaseNamesLock);
         let verified_late = self.config.keeps(Rule::VerifyAfterRead);
-        let Some(home) = self.server(server).homes.get_mut(&client) else { return };
+        let Some(home) = self.server(at.server).homes.get_mut(&client) else { return };
         if let Some(known) = home.locks.get_mut(&lock) {
             known.newest = Some(request);
         }
@@ -74,7 +74,9 @@ impl World<'_> {
         let key = lock_key(client, lock);
         let (kind, command) = match ask {
             Ask::Acquire { mode, at_once } => {
-                home.locks.entry(lock).or_default().newest = Some(request);
+                let resource = at.resource;
+                let fresh = LocalLock { resource, granted: false, waiting: None, newest: None };
+                home.locks.entry(lock).or_insert(fresh).newest = Some(request);
                 let patience = if at_once { Patience::Try } else { Patience::Wait };
                 (Kind::Ask, acquire(key, Ask::mode(mode), patience))
             }
@@ -89,32 +91,33 @@ impl World<'_> {
         let unverified = tries.then(|| Box::new(command.clone()));
         let guard = home.guard(client);
         let ticket = Ticket::Request { client, link: home.link, request, lock, kind, unverified };
-        self.submit(server, (ticket, command, Some(guard)));
+        self.submit(at, (ticket, command, Some(guard)));
     }
 
-    pub(super) fn submit(&mut self, server: usize, (ticket, command, guard): Submission) {
+    pub(super) fn submit(&mut self, at: At, (ticket, command, guard): Submission) {
         let rules = self.rules();
         let mut actions = Vec::new();
-        self.server(server).coordinator.submit(ticket, command, guard, &rules, &mut actions);
-        self.carry_out(server, actions);
+        self.slot(at).coordinator.submit(ticket, command, guard, &rules, &mut actions);
+        self.carry_out(at, actions);
     }
 
     /// Tells what a coordinator has to say; returns what is to be submitted to it after that.
-    pub(super) fn tell(&mut self, server: usize, action: Action<Ticket>) -> Vec<Submission> {
+    pub(super) fn tell(&mut self, at: At, action: Action<Ticket>) -> Vec<Submission> {
         match action {
-            Action::Answer { ticket, outcome } => self.answer_request(server, ticket, outcome),
-            Action::Fail { ticket, failure } => self.fail(server, ticket, &failure),
-            Action::Promoted(grant) => self.promoted(server, &grant),
-            Action::Vanished(key) => self.vanished(server, key),
+            Action::Answer { ticket, outcome } => self.answer_request(at, ticket, outcome),
+            Action::Fail { ticket, failure } => self.fail(at.server, ticket, &failure),
+            Action::Promoted(grant) => self.promoted(at.server, &grant),
+            Action::Vanished(key) => self.vanished(at.server, key),
             Action::WentBack => {
-                self.state.store.witness.token_fell = true;
+                self.state.store.resources[at.resource].witness.token_fell = true;
                 Vec::new()
             }
             Action::Load | Action::Commit(_) | Action::Contention => Vec::new(),
         }
     }
 
-    fn answer_request(&mut self, server: usize, ticket: Ticket, outcome: Outcome) -> Vec<Submission> {
+    fn answer_request(&mut self, at: At, ticket: Ticket, outcome: Outcome) -> Vec<Submission> {
+        let server = at.server;
         let Ticket::Request { client, link, request, lock, kind, unverified } = ticket else {
             return Vec::new();
         };
@@ -131,11 +134,11 @@ impl World<'_> {
                         (known.granted, known.waiting) = (place.held.is_some(), Some(request));
                     });
                 }
-                return if place.ahead == 0 { self.purge_ended(server) } else { Vec::new() };
+                return if place.ahead == 0 { self.purge_ended(at) } else { Vec::new() };
             }
             Outcome::Refused(Refusal::WouldBlock) if unverified.is_some() => {
                 let ticket = Ticket::Request { client, link, request, lock, kind, unverified: None };
-                self.server(server).tries.extend(unverified.map(|command| (ticket, *command)));
+                self.slot(at).tries.extend(unverified.map(|command| (ticket, *command)));
                 return Vec::new();
             }
             Outcome::Released | Outcome::Cancelled | Outcome::Purged => {
@@ -208,10 +211,11 @@ impl World<'_> {
 
     /// Sends a refused try once more, after a look at those who stood in its way: unless something was asked of its
     /// lock since (`Shared::step`).
-    pub(super) fn try_again(&mut self, server: usize) {
-        let Some((ticket, command)) = self.server(server).tries.pop_front() else { return };
-        for purge in self.purge_ended(server) {
-            self.submit(server, purge);
+    pub(super) fn try_again(&mut self, at: At) {
+        let server = at.server;
+        let Some((ticket, command)) = self.slot(at).tries.pop_front() else { return };
+        for purge in self.purge_ended(at) {
+            self.submit(at, purge);
         }
         let Ticket::Request { client, link, request, lock, .. } = ticket else { return };
         let keeps_place = self.config.keeps(Rule::TryKeepsItsPlace);
@@ -219,7 +223,7 @@ impl World<'_> {
         let guard = home.guard(client);
         let is_newest = home.locks.get(&lock).is_some_and(|known| known.newest == Some(request));
         if is_newest || !keeps_place {
-            self.submit(server, (ticket, command, Some(guard)));
+            self.submit(at, (ticket, command, Some(guard)));
         } else {
             self.answer_home(server, client, link, Answer::Refused { request });
         }
@@ -227,9 +231,10 @@ impl World<'_> {
 
     /// Looks whether sessions that stand in the way, and are not at home here, have ended unnoticed; returns their
     /// purge.
-    pub(super) fn purge_ended(&self, server: usize) -> Vec<Submission> {
-        let machine = &self.state.servers[server];
-        let ended = machine.coordinator.latest().map(|latest| self.ended(server, latest)).unwrap_or_default();
+    pub(super) fn purge_ended(&self, at: At) -> Vec<Submission> {
+        let slot = &self.state.servers[at.server].slots[at.resource];
+        let latest = slot.coordinator.latest();
+        let ended = latest.map(|latest| self.ended(at.server, latest)).unwrap_or_default();
         let purge = (!ended.is_empty()).then(|| (Ticket::Purge, Command::Purge { sessions: ended }, None));
         purge.into_iter().collect()
     }

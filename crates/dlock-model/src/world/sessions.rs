@@ -4,7 +4,7 @@ use super::World;
 use crate::config::Rule;
 use crate::message::Answer;
 use crate::state::{
-    Foreign, Home, Link, LocalLock, SessionWrite, State, Ticket, Versioned, member_id, session_id,
+    At, Foreign, Home, Link, LocalLock, SessionWrite, Slot, State, Ticket, Versioned, member_id, session_id,
 };
 use dlock_core::LockId;
 use dlock_core::lease::HomeLease;
@@ -126,16 +126,19 @@ impl World<'_> {
         let machine = self.server(server);
         machine.directory.remove(&client);
         let home = machine.homes.remove(&client);
-        let latest = machine.coordinator.latest();
-        let waits = latest.is_some_and(|latest| {
-            !latest.queued_modes().is_empty() && latest.sessions().any(|known| known == session)
-        });
-        let purges = waits || home.as_ref().is_some_and(|home| !home.locks.is_empty());
+        let to_purge = |(resource, slot): (usize, &Slot)| {
+            let waits = slot.coordinator.latest().is_some_and(|latest| {
+                !latest.queued_modes().is_empty() && latest.sessions().any(|known| known == session)
+            });
+            let mut locks = home.iter().flat_map(|home| home.locks.values());
+            (waits || locks.any(|lock| lock.resource == resource)).then_some(At { server, resource })
+        };
+        let purges: Vec<At> = machine.slots.iter().enumerate().filter_map(to_purge).collect();
         if let Some(home) = home {
             self.answer(client, home.link, Answer::Ended);
         }
-        if purges {
-            self.submit(server, (Ticket::Purge, Command::Purge { sessions: vec![session] }, None));
+        for at in purges {
+            self.submit(at, (Ticket::Purge, Command::Purge { sessions: vec![session] }, None));
         }
     }
 

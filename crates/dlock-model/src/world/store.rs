@@ -1,97 +1,97 @@
-//! The store, and the servers' calls of it for the resource. As `crates/dlock-engine/src/io.rs` does it, over the
+//! The store, and the servers' calls of it for a resource. As `crates/dlock-engine/src/io.rs` does it, over the
 //! contract of `crates/dlock-store/src/lib.rs`.
 
 use super::World;
 use crate::config::{News, Rule};
-use crate::state::{Call, Store, Ticket, client_of};
+use crate::state::{At, Call, Ticket, client_of};
 use dlock_core::Token;
 use dlock_core::coordinator::{Action, Change, Commit, CommitResult, Content, Loaded};
 use dlock_core::resource::{Command, Resource};
 
 impl World<'_> {
     /// Does what a coordinator wants done.
-    pub(super) fn carry_out(&mut self, server: usize, actions: Vec<Action<Ticket>>) {
+    pub(super) fn carry_out(&mut self, at: At, actions: Vec<Action<Ticket>>) {
         let (mut commit, mut submissions) = (None, Vec::new());
         for action in actions {
             match action {
-                Action::Load => self.server(server).call = Some(Call::Read),
+                Action::Load => self.slot(at).call = Some(Call::Read),
                 Action::Commit(wanted) => commit = Some(wanted),
-                told => submissions.extend(self.tell(server, told)),
+                told => submissions.extend(self.tell(at, told)),
             }
         }
         if let Some(commit) = commit {
-            self.send_commit(server, commit);
+            self.send_commit(at, commit);
         }
         for submission in submissions {
-            self.submit(server, submission);
+            self.submit(at, submission);
         }
     }
 
-    fn send_commit(&mut self, server: usize, commit: Commit) {
-        if !self.state.may_act(self.config, server) {
+    fn send_commit(&mut self, at: At, commit: Commit) {
+        if !self.state.may_act(self.config, at.server) {
             let reason = String::new();
-            return self.committed(server, CommitResult::NotApplied { reason });
+            return self.committed(at, CommitResult::NotApplied { reason });
         }
         let verifies = !self.config.guards
             && self.config.keeps(Rule::VerifyAfterRead)
             && self.config.keeps(Rule::CommitBoundToSessions)
             && !commit.guards.is_empty();
-        self.server(server).call = Some(if verifies { Call::Verify(commit) } else { Call::Write(commit) });
+        self.slot(at).call = Some(if verifies { Call::Verify(commit) } else { Call::Write(commit) });
     }
 
-    fn committed(&mut self, server: usize, result: CommitResult) {
+    fn committed(&mut self, at: At, result: CommitResult) {
         let rules = self.rules();
         let mut actions = Vec::new();
-        self.server(server).coordinator.committed(result, &rules, &mut actions);
-        self.carry_out(server, actions);
+        self.slot(at).coordinator.committed(result, &rules, &mut actions);
+        self.carry_out(at, actions);
     }
 
-    fn loaded(&mut self, server: usize, result: Result<Loaded, String>) {
+    fn loaded(&mut self, at: At, result: Result<Loaded, String>) {
         let rules = self.rules();
         let mut actions = Vec::new();
-        self.server(server).coordinator.loaded(result, &rules, &mut actions);
-        self.carry_out(server, actions);
+        self.slot(at).coordinator.loaded(result, &rules, &mut actions);
+        self.carry_out(at, actions);
     }
 
-    pub(super) fn store_serves(&mut self, server: usize) {
-        match self.server(server).call.take() {
+    pub(super) fn store_serves(&mut self, at: At) {
+        match self.slot(at).call.take() {
             Some(Call::Read) => {
-                let record = self.state.store.resource.clone();
+                let record = self.state.store.resources[at.resource].record.clone();
                 if self.config.slow_reads {
-                    self.server(server).call = Some(Call::ReadDone(record));
+                    self.slot(at).call = Some(Call::ReadDone(record));
                 } else {
-                    self.loaded(server, Ok(record));
+                    self.loaded(at, Ok(record));
                 }
             }
             Some(Call::Verify(commit)) => {
                 let refused = self.changed_guard(&commit).copied();
                 match refused {
-                    Some(guard) => self.committed(server, CommitResult::SessionRefused(guard)),
-                    None => self.server(server).call = Some(Call::Write(commit)),
+                    Some(guard) => self.committed(at, CommitResult::SessionRefused(guard)),
+                    None => self.slot(at).call = Some(Call::Write(commit)),
                 }
             }
             Some(Call::Write(commit)) => {
-                let result = self.apply(&commit, Some(server));
+                let result = self.apply(at.resource, &commit, Some(at.server));
                 if self.config.slow_commits {
-                    self.server(server).call = Some(Call::WriteDone(result));
+                    self.slot(at).call = Some(Call::WriteDone(result));
                 } else {
-                    self.committed(server, result);
+                    self.committed(at, result);
                 }
             }
-            done => self.server(server).call = done,
+            done => self.slot(at).call = done,
         }
     }
 
-    pub(super) fn store_answers(&mut self, server: usize) {
-        match self.server(server).call.take() {
-            Some(Call::ReadDone(record)) => self.loaded(server, Ok(record)),
-            Some(Call::WriteDone(result)) => self.committed(server, result),
-            waiting => self.server(server).call = waiting,
+    pub(super) fn store_answers(&mut self, at: At) {
+        match self.slot(at).call.take() {
+            Some(Call::ReadDone(record)) => self.loaded(at, Ok(record)),
+            Some(Call::WriteDone(result)) => self.committed(at, result),
+            waiting => self.slot(at).call = waiting,
         }
     }
 
     /// The server's patience has come to its end.
-    pub(super) fn store_silent(&mut self, server: usize) {
+    pub(super) fn store_silent(&mut self, at: At) {
         self.state.left.silences -= 1;
         let reason = String::new();
         let unknown = if self.config.keeps(Rule::AmbiguityIsNotFailure) {
@@ -99,24 +99,24 @@ impl World<'_> {
         } else {
             CommitResult::NotApplied { reason: reason.clone() }
         };
-        match self.server(server).call.take() {
-            Some(Call::Read | Call::ReadDone(_)) => self.loaded(server, Err(reason)),
-            Some(Call::Verify(_)) => self.committed(server, CommitResult::NotApplied { reason }),
+        match self.slot(at).call.take() {
+            Some(Call::Read | Call::ReadDone(_)) => self.loaded(at, Err(reason)),
+            Some(Call::Verify(_)) => self.committed(at, CommitResult::NotApplied { reason }),
             Some(Call::Write(commit)) => {
-                let machine = self.server(server);
-                machine.silences += 1;
-                let number = machine.silences;
-                self.state.store.late.insert((server, number), commit);
-                self.committed(server, unknown);
+                let slot = self.slot(at);
+                slot.silences += 1;
+                let number = slot.silences;
+                self.state.store.late.insert((at, number), commit);
+                self.committed(at, unknown);
             }
-            Some(Call::WriteDone(_)) => self.committed(server, unknown),
+            Some(Call::WriteDone(_)) => self.committed(at, unknown),
             None => {}
         }
     }
 
-    pub(super) fn late_commit(&mut self, server: usize, number: u8) {
-        if let Some(commit) = self.state.store.late.remove(&(server, number)) {
-            self.apply(&commit, None);
+    pub(super) fn late_commit(&mut self, at: At, number: u8) {
+        if let Some(commit) = self.state.store.late.remove(&(at, number)) {
+            self.apply(at.resource, &commit, None);
         }
     }
 
@@ -127,14 +127,14 @@ impl World<'_> {
     }
 
     /// The compare-and-swap itself. Everybody but its sender has news of it.
-    fn apply(&mut self, commit: &Commit, sender: Option<usize>) -> CommitResult {
+    fn apply(&mut self, resource: usize, commit: &Commit, sender: Option<usize>) -> CommitResult {
         if self.config.guards
             && self.config.keeps(Rule::CommitBoundToSessions)
             && let Some(guard) = self.changed_guard(commit)
         {
             return CommitResult::SessionRefused(*guard);
         }
-        let found = &self.state.store.resource;
+        let found = &self.state.store.resources[resource].record;
         if found.version != commit.expected {
             let tells = self.config.news == News::Record;
             return CommitResult::Conflict { current: tells.then(|| found.clone()) };
@@ -147,30 +147,31 @@ impl World<'_> {
             }
         };
         let (before, version) = (decode(&found.content), found.version + 1);
-        self.witness(&before, &decode(&content));
+        self.witness(resource, &before, &decode(&content));
         let store = &mut *self.state.store;
-        store.resource = Loaded { version, content };
+        store.resources[resource].record = Loaded { version, content };
         // What expects an older version can't be applied any more.
-        store.late.retain(|_, commit| commit.expected >= version);
-        self.announce(sender);
+        store.late.retain(|(at, _), commit| at.resource != resource || commit.expected >= version);
+        self.announce(resource, sender);
         CommitResult::Committed { version }
     }
 
-    fn announce(&mut self, sender: Option<usize>) {
+    fn announce(&mut self, resource: usize, sender: Option<usize>) {
         if self.config.news == News::Never {
             return;
         }
         for server in 0..self.state.servers.len() {
-            let machine = &self.state.servers[server];
-            let interested = machine.coordinator.latest().is_some() || machine.call.is_some();
-            if interested && !machine.gone && !machine.has_news && sender != Some(server) {
-                self.server(server).has_news = true;
+            let (machine, at) = (&self.state.servers[server], At { server, resource });
+            let slot = &machine.slots[resource];
+            let interested = slot.coordinator.latest().is_some() || slot.call.is_some();
+            if interested && !machine.gone && !slot.has_news && sender != Some(server) {
+                self.slot(at).has_news = true;
             }
         }
     }
 
     /// Notes what must not happen to a record.
-    fn witness(&mut self, before: &Resource, after: &Resource) {
+    fn witness(&mut self, resource: usize, before: &Resource, after: &Resource) {
         let unasked = {
             let (sessions, clients) = (&self.state.store.sessions, &self.state.clients);
             let holders = before.holders().map(|holder| holder.key);
@@ -181,7 +182,7 @@ impl World<'_> {
                 lives && after.lock(key).is_none() && !clients[client].given_up.contains(&key.lock)
             })
         };
-        let mut witness = self.state.store.witness.clone();
+        let mut witness = self.state.store.resources[resource].witness.clone();
         witness.taken_unasked |= unasked;
         for holder in after.holders() {
             let known = |other: dlock_core::resource::Holder<'_>| {
@@ -197,40 +198,41 @@ impl World<'_> {
             let newest = &mut witness.tokens[holder.mode as usize];
             *newest = holder.token.max(*newest);
         }
-        if self.state.store.witness != witness {
-            self.state.store.witness = witness;
+        if self.state.store.resources[resource].witness != witness {
+            self.state.store.resources[resource].witness = witness;
         }
     }
 
-    pub(super) fn hear_news(&mut self, server: usize) {
-        let news = (self.config.news == News::Record).then(|| self.state.store.resource.clone());
+    pub(super) fn hear_news(&mut self, at: At) {
+        let news = (self.config.news == News::Record)
+            .then(|| self.state.store.resources[at.resource].record.clone());
         let rules = self.rules();
         let mut actions = Vec::new();
-        let machine = self.server(server);
-        machine.has_news = false;
-        machine.coordinator.changed(news, &rules, &mut actions);
-        self.carry_out(server, actions);
+        let slot = self.slot(at);
+        slot.has_news = false;
+        slot.coordinator.changed(news, &rules, &mut actions);
+        self.carry_out(at, actions);
     }
 
     /// As `sweeper.rs` looks at those who wait.
-    pub(super) fn recheck(&mut self, server: usize) {
-        let settled = self.state.servers[server].coordinator.settled();
-        let ended = settled.map(|settled| self.ended(server, settled)).unwrap_or_default();
+    pub(super) fn recheck(&mut self, at: At) {
+        let settled = self.state.servers[at.server].slots[at.resource].coordinator.settled();
+        let ended = settled.map(|settled| self.ended(at.server, settled)).unwrap_or_default();
         let mut actions = Vec::new();
-        let machine = self.server(server);
-        machine.done.recheck = true;
-        machine.coordinator.recheck(&mut actions);
-        self.carry_out(server, actions);
+        let slot = self.slot(at);
+        slot.rechecked = true;
+        slot.coordinator.recheck(&mut actions);
+        self.carry_out(at, actions);
         if !ended.is_empty() {
-            self.submit(server, (Ticket::Purge, Command::Purge { sessions: ended }, None));
+            self.submit(at, (Ticket::Purge, Command::Purge { sessions: ended }, None));
         }
     }
 
-    pub(super) fn collect(&mut self, server: usize) {
+    pub(super) fn collect(&mut self, at: At) {
         self.state.left.collections -= 1;
         let mut actions = Vec::new();
-        self.server(server).coordinator.collect(&mut actions);
-        self.carry_out(server, actions);
+        self.slot(at).coordinator.collect(&mut actions);
+        self.carry_out(at, actions);
     }
 }
 
@@ -247,9 +249,9 @@ pub(crate) fn decode(content: &Content) -> Resource {
     }
 }
 
-impl Store {
+impl crate::state::Resource {
     /// The resource's record.
     pub(crate) fn decoded(&self) -> Resource {
-        decode(&self.resource.content)
+        decode(&self.record.content)
     }
 }
