@@ -11,11 +11,11 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many messages of a subject are kept: so many that a consumer skips none, however far it is behind. In a bucket of
-/// several replicas a record's last message may be one that does not count, too. Of a record's messages [`crate::collect`]
-/// throws away the older ones long before there are so many: no leader accepts as many for one subject in the seconds until
-/// a write is known to count or given up. Barriers are thrown away by this limit alone.
-const HISTORY: i64 = 65_536;
+/// How many messages of a subject are kept. In a bucket of several replicas a record's last message may be one
+/// that does not count, for which there have to be as many as servers that write it at once; and as long as a consumer is not
+/// behind by so many of one subject, it skips none. They are thrown away by this limit alone, which each replica keeps by itself: a
+/// purge up to a sequence would throw away the record where a replica numbers its messages otherwise.
+const HISTORY: i64 = 64;
 
 impl Connected {
     /// Makes the stream of the bucket, or checks the one that is there. Where nobody can tell, for want of a leader, it is

@@ -93,7 +93,7 @@ impl Connected {
 
     /// Sends a barrier, and returns when it is stored.
     pub(crate) async fn publish_barrier(&self, barrier: Barrier) -> Result<PublishAck, PublishError> {
-        self.context.publish(self.subjects.barrier(), barrier.encode()).await?.await
+        self.context.publish(self.subjects.barrier(barrier.nonce), barrier.encode()).await?.await
     }
 
     pub(crate) async fn publish_expecting(

@@ -1,8 +1,7 @@
 //! The copy of the bucket that a handle keeps, by the messages that its consumer delivers.
 
-use crate::envelope::{Barrier, Content, Envelope, Marker};
+use crate::envelope::{Barrier, Envelope, Marker};
 use crate::records::{Former, OldDeletions, Records, Replaced};
-use crate::written::Written;
 use dlock_store::{Key, Page, Record, StoreError, Version, WatchEvent};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -29,8 +28,6 @@ struct Copy {
     former: Former,
     /// Who waits for a message of its own, by nonce.
     senders: HashMap<u64, oneshot::Sender<Delivered>>,
-    /// The records that this handle has written.
-    written: Written,
 }
 
 /// A barrier, and the sequences with which it was delivered: several, if it was sent several times.
@@ -38,6 +35,8 @@ struct Copy {
 struct ExpectedBarrier {
     nonce: u64,
     sequences: Vec<u64>,
+    /// Messages were skipped, and it may be among them.
+    skipped: bool,
 }
 
 /// A copy that is read while it is brought up to date.
@@ -87,7 +86,7 @@ pub(crate) fn unwritten(marker: u64) -> Version {
 impl SharedCopy {
     /// Notes the sequences with which this barrier is delivered, instead of the one before.
     pub(crate) fn expect_barrier(&self, barrier: Barrier) {
-        *self.barrier.lock() = ExpectedBarrier { nonce: barrier.nonce, sequences: Vec::new() };
+        *self.barrier.lock() = ExpectedBarrier { nonce: barrier.nonce, ..ExpectedBarrier::default() };
     }
 
     /// A barrier, as it was delivered.
@@ -109,9 +108,9 @@ impl SharedCopy {
     /// it, or did not come though what follows did: a node numbers the same messages alike, unless it has some that the
     /// leader has not, or the other way round.
     pub(crate) fn differs(&self, acknowledged: u64) -> bool {
-        let sequences = &self.barrier.lock().sequences;
+        let ExpectedBarrier { sequences, skipped, .. } = &*self.barrier.lock();
         let due = self.applied() >= acknowledged || !sequences.is_empty();
-        due && !sequences.contains(&acknowledged)
+        due && !skipped && !sequences.contains(&acknowledged)
     }
 
     /// A message came with the sequence with which it was acknowledged.
@@ -189,10 +188,15 @@ impl SharedCopy {
         }
         // Who waits for a message hears nothing more, and finds out by reading.
         copy.senders.clear();
-        copy.written = Written::default();
     }
 
-    /// The bucket has been read again, whole: those who watch may have missed changes, and records may be gone.
+    /// Messages were skipped on the way here. Who waits for one finds out by reading.
+    pub(crate) fn skipped(&self) {
+        self.barrier.lock().skipped = true;
+        self.copy.lock().senders.clear();
+    }
+
+    /// The bucket has been read again, whole, or what was skipped has been replaced: those who watch may have missed changes, and records may be gone.
     pub(crate) fn read_again(&self) {
         let mut copy = self.copy.lock();
         let former = std::mem::take(&mut copy.former);
@@ -219,17 +223,11 @@ impl SharedCopy {
     /// A record's message, as it was delivered.
     pub(crate) fn apply(&self, key: Key, sequence: u64, message: Envelope) {
         let mut copy = self.copy.lock();
-        let (nonce, deleted) = (message.nonce, message.content == Content::Deleted);
+        let nonce = message.nonce;
         copy.former.came(&key, nonce);
         let accepted = copy.records.take(&key, sequence, message);
-        if deleted && accepted {
-            copy.written.forget(&key);
-        }
         if let Some(sender) = copy.senders.remove(&nonce) {
             let _sender_has_gone = sender.send(Delivered { sequence, accepted });
-            if accepted && !deleted {
-                copy.written.note(&key, sequence);
-            }
         }
         // While the bucket is read, what comes may be long past. After that all is read by those who watch.
         if self.applied() > 0 {
@@ -275,11 +273,6 @@ impl SharedCopy {
         self.copy.lock().records.replaced(key, expected)
     }
 
-    /// The records of whose messages those before the given one can be thrown away.
-    pub(crate) fn outdated(&self) -> Vec<(Key, u64)> {
-        self.copy.lock().written.outdated()
-    }
-
     /// Begins the collector's next round, and returns the deletions that came so many rounds ago or earlier.
     pub(crate) fn begin_round(&self, age: u64) -> OldDeletions {
         self.copy.lock().records.begin_round(age)
@@ -316,5 +309,7 @@ mod tests {
         expect(13);
         copy.caught_up(14);
         assert!(copy.differs(13), "this node has not what its leader has");
+        copy.skipped();
+        assert!(!copy.differs(13), "nobody knows");
     }
 }

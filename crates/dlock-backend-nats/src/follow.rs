@@ -123,15 +123,28 @@ async fn follow(
         if number != delivered {
             return Err("a message was lost on its way".into());
         }
+        let skipped = sequence > seen + 1;
         seen = sequence;
         copy.count_delivery();
+        if skipped && reading == Reading::Complete {
+            tracing::debug!(sequence, "this server is behind, and NATS has skipped messages");
+            copy.skipped();
+            reading = Reading::Passed;
+            awaited = Awaited::send(connected).await?;
+        }
         let barrier = take(connected, copy, sequence, &message);
         if sequence >= awaited.sequence && reading != Reading::Complete {
-            if barrier != Some(awaited.barrier) {
+            let came = barrier == Some(awaited.barrier);
+            if sequence == awaited.sequence && !came {
                 return Err("the node where the bucket is read differs from its leader".into());
             }
-            copy.agree(sequence);
-            if reading == Reading::Begun {
+            if came {
+                copy.agree(sequence);
+            }
+            if !came {
+                // It was skipped itself.
+                awaited = Awaited::send(connected).await?;
+            } else if reading == Reading::Begun {
                 reading = Reading::Passed;
                 awaited = Awaited::send(connected).await?;
             } else {
@@ -154,7 +167,7 @@ async fn follow(
 enum Reading {
     /// What was there in the beginning is on its way.
     Begun,
-    /// It has come, except for what was thrown away meanwhile, and another barrier was sent: that comes after what replaced it.
+    /// It has come, except for what was skipped, and another barrier was sent: that comes after what replaced it.
     Passed,
     /// What comes is all that happens.
     Complete,

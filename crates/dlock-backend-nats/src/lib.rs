@@ -15,7 +15,10 @@
 //!
 //! *The chain.* Each message names the one that it replaces. Of two that replace the same, the first counts, and the
 //! other never was, for every reader alike: servers before 2.10.25 store both when they come at once to a bucket of
-//! several replicas. For that a bucket keeps the messages of the last half minute, so that nobody misses the one that counts.
+//! several replicas. For that a bucket keeps a record's last messages, so that nobody misses the one that counts.
+//!
+//! *Skipped messages.* A consumer that is behind by more than the bucket keeps of a record skips some: the sequences show it. Then
+//! nothing is read from the copy until a barrier has come that was sent after that.
 //!
 //! *Losses.* Servers before 2.10 may lose what they had acknowledged when a leader dies, and any bucket can be restored from
 //! a copy. Whoever reads a bucket again, as it could not follow it any more, looks whether all is there that was there, and
@@ -40,7 +43,6 @@ mod records;
 mod refusals;
 mod subject;
 mod watch;
-mod written;
 
 use async_nats::jetstream::context::PublishAckFuture;
 use async_trait::async_trait;

@@ -70,8 +70,8 @@ impl Records {
     /// Takes a message; returns whether it was accepted.
     ///
     /// Each message that is accepted names the one before it. One that does not came too late: another had replaced that
-    /// before. Where messages between were thrown away it is enough that the predecessors of the accepted ones grow; this
-    /// holds for a copy that begins in the middle too, whatever its first message is.
+    /// before. Where messages between were skipped it is enough that the predecessors of the accepted ones grow; this holds
+    /// for a copy that begins in the middle too, whatever its first message is.
     pub(crate) fn take(&mut self, key: &Key, sequence: u64, message: Envelope) -> bool {
         let Envelope { nonce, predecessor, floor, content } = message;
         let mut first = First { sequence, of_absence: predecessor.nonce == 0 };
@@ -222,11 +222,11 @@ impl Former {
         let cutoff = now.marker.map_or(0, |(_, marker)| marker.cutoff);
         let replaced_since = |key: &Key, former: &FormerEntry| {
             let deleted_and_forgotten = former.sequence <= cutoff;
-            let thrown_away = now
+            let not_kept = now
                 .entries
                 .get(key)
                 .is_some_and(|entry| entry.first.sequence > former.sequence && !entry.first.of_absence);
-            deleted_and_forgotten || thrown_away
+            deleted_and_forgotten || not_kept
         };
         let missing = self.0.iter().find(|(key, former)| !former.came && !replaced_since(key, former));
         missing.map(|(key, _)| key)
@@ -318,7 +318,7 @@ mod tests {
         assert!(missing(before(), &[(12, message(12, 0))], None), "made anew as if it had never been there");
         assert!(!missing(before(), &[(6, second.clone())], None));
         assert!(!missing(before(), &[(5, first.clone()), (7, second.clone())], None), "numbered anew");
-        assert!(!missing(before(), &[(9, third)], None), "replaced, and thrown away");
+        assert!(!missing(before(), &[(9, third)], None), "replaced, and not kept");
         let marker = Marker { cutoff: 8, floor: 0 };
         assert!(!missing(before(), &[(12, message(12, 0))], Some(marker)), "deleted, and forgotten");
         let uncertain = records(&[(11, message(5, 0))]);

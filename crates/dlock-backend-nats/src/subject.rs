@@ -25,6 +25,8 @@ pub(crate) enum Meaning {
 
 /// No key's token begins so: a `=` is followed by a hex digit, or stands alone.
 const BARRIER: &str = "=barrier";
+/// How many subjects barriers have.
+const BARRIERS: u64 = 64;
 const MARKER: &str = "=marker";
 
 impl Subjects {
@@ -50,9 +52,10 @@ impl Subjects {
         subject
     }
 
-    /// One for all: a later barrier serves as well, and of one subject the bucket keeps a bounded number of messages.
-    pub(crate) fn barrier(&self) -> String {
-        format!("{}{BARRIER}", self.prefix)
+    /// One of a few, in turn: of each the bucket keeps a bounded number of messages, and none may be gone before it has been
+    /// delivered.
+    pub(crate) fn barrier(&self, nonce: u64) -> String {
+        format!("{}{BARRIER}{}", self.prefix, nonce % BARRIERS)
     }
 
     pub(crate) fn marker(&self) -> String {
@@ -62,10 +65,11 @@ impl Subjects {
     /// `None` for what dlock never publishes.
     pub(crate) fn meaning(&self, subject: &str) -> Option<Meaning> {
         let rest = subject.strip_prefix(&self.prefix)?;
-        match rest {
-            BARRIER => return Some(Meaning::Barrier),
-            MARKER => return Some(Meaning::Marker),
-            _ => {}
+        if rest.starts_with(BARRIER) {
+            return Some(Meaning::Barrier);
+        }
+        if rest == MARKER {
+            return Some(Meaning::Marker);
         }
         let key = match rest.split_once('.') {
             Some((folder, rest)) => [read_token(folder)?, b"/".to_vec(), read_token(rest)?].concat(),
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn dlocks_own_subjects_are_no_records() {
         let subjects = Subjects::new("b");
-        assert_eq!(subjects.meaning(&subjects.barrier()), Some(Meaning::Barrier));
+        assert_eq!(subjects.meaning(&subjects.barrier(70)), Some(Meaning::Barrier));
         assert_eq!(subjects.meaning(&subjects.marker()), Some(Meaning::Marker));
         assert_eq!(subjects.meaning("$KV.other.a"), None);
     }

@@ -98,14 +98,12 @@ async fn barriers_do_not_pile_up() {
     let version = put_at_last(&store, "a", "before").await;
     let context = jetstream::new(async_nats::connect(cluster.addresses()).await.unwrap());
     let stream = context.get_stream("KV_dlock").await.unwrap();
-    let kept = stream.cached_info().config.max_messages_per_subject;
-    let barriers =
-        (0..kept + 1_000).map(|_| context.publish("$KV.dlock.=barrier", Bytes::from_static(&[0; 8])));
+    let barriers = (0..10_000).map(|_| context.publish("$KV.dlock.=barrier7", Bytes::from_static(&[0; 8])));
     let acknowledged =
         futures::stream::iter(barriers).buffer_unordered(1_000).map(|sent| sent.unwrap().into_future());
     acknowledged.buffer_unordered(1_000).for_each(async |answer| drop(answer.unwrap())).await;
     let messages = stream.get_info().await.unwrap().state.messages;
-    assert_eq!(messages, u64::try_from(kept).unwrap() + 1, "the barriers and the record");
+    assert!(messages < 1_000, "{messages}");
     for store in [store, in_cluster(&cluster).await] {
         assert_eq!(store.get(&key("a")).await.unwrap().version, version);
     }

@@ -56,7 +56,7 @@ async fn a_bucket_that_forgets_is_refused() {
     let like = |name: &str| stream::Config {
         name: format!("KV_{name}"),
         subjects: vec![format!("$KV.{name}.>")],
-        max_messages_per_subject: 65_536,
+        max_messages_per_subject: 64,
         discard: stream::DiscardPolicy::New,
         ..stream::Config::default()
     };
