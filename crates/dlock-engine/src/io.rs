@@ -63,41 +63,58 @@ impl Shared {
     pub(crate) fn feed(self: &Arc<Self>, mut inputs: Vec<(ResourceId, Input)>) {
         while !inputs.is_empty() {
             let mut effects = Effects::default();
-            for (resource, input) in inputs.drain(..) {
-                let wanted = matches!(input, Input::Submit { .. } | Input::TryAgain { .. });
+            let mut inputs_left = inputs.drain(..).peekable();
+            while let Some((resource, first)) = inputs_left.next() {
+                let wanted = matches!(first, Input::Submit { .. } | Input::TryAgain { .. });
                 let mut shard = self.shards.of(&resource);
-                shard.step(&resource, wanted, |slot| self.step(slot, &resource, input, &mut effects));
+                shard.step(&resource, wanted, |slot| {
+                    let next = || inputs_left.next_if(|(other, _)| *other == resource);
+                    let all = std::iter::once(first).chain(std::iter::from_fn(next).map(|(_, input)| input));
+                    self.step(slot, &resource, all, &mut effects);
+                });
             }
+            drop(inputs_left);
             inputs = self.carry_out(effects);
         }
     }
 
-    fn step(self: &Arc<Self>, slot: &mut Slot, resource: &ResourceId, input: Input, effects: &mut Effects) {
+    /// Takes the inputs of a resource that came together. Its commands share a commit.
+    fn step(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        resource: &ResourceId,
+        inputs: impl Iterator<Item = Input>,
+        effects: &mut Effects,
+    ) {
         let rules = self.rules();
         let mut actions = std::mem::take(&mut effects.actions);
         slot.used = self.timers.tick();
         let coordinator = &mut slot.coordinator;
-        match input {
-            Input::Submit { ticket, command, guard } => {
-                coordinator.submit(ticket, command, guard, &rules, &mut actions);
-            }
-            Input::TryAgain { ticket, command } => {
-                if ticket.home.is_newest(ticket.request, ticket.lock) {
-                    let guard = Some(ticket.home.guard());
-                    coordinator.submit(Ticket::Request(ticket), command, guard, &rules, &mut actions);
-                } else {
-                    // Behind what was asked of the lock since, a release above all, it would undo that: it stays refused.
-                    ticket.home.failed(ticket.request, ticket.lock, Refusal::WouldBlock.into(), false);
+        for input in inputs {
+            match input {
+                Input::Submit { ticket, command, guard } => {
+                    coordinator.gather(ticket, command, guard, &rules);
+                }
+                Input::TryAgain { ticket, command } => {
+                    if ticket.home.is_newest(ticket.request, ticket.lock) {
+                        let guard = Some(ticket.home.guard());
+                        coordinator.gather(Ticket::Request(ticket), command, guard, &rules);
+                    } else {
+                        // Behind what was asked of the lock since, a release above all, it would undo that: it stays
+                        // refused.
+                        ticket.home.failed(ticket.request, ticket.lock, Refusal::WouldBlock.into(), false);
+                    }
+                }
+                Input::Loaded(result) => coordinator.loaded(result, &rules, &mut actions),
+                Input::Committed(result) => coordinator.committed(result, &rules, &mut actions),
+                Input::Changed(news) => coordinator.changed(news, &rules, &mut actions),
+                Input::Recheck => coordinator.recheck(&mut actions),
+                Input::Collect => {
+                    coordinator.collect(&mut actions);
                 }
             }
-            Input::Loaded(result) => coordinator.loaded(result, &rules, &mut actions),
-            Input::Committed(result) => coordinator.committed(result, &rules, &mut actions),
-            Input::Changed(news) => coordinator.changed(news, &rules, &mut actions),
-            Input::Recheck => coordinator.recheck(&mut actions),
-            Input::Collect => {
-                coordinator.collect(&mut actions);
-            }
         }
+        coordinator.advance(&rules, &mut actions);
         let mut answered = None;
         loop {
             for action in actions.drain(..) {

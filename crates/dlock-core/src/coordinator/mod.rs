@@ -269,7 +269,7 @@ impl<T> Coordinator<T> {
         self.pending.is_empty() && !under_way && self.doubted.is_none()
     }
 
-    /// Takes a command. `guard` is the sender's session record, for commands that a session sends.
+    /// Takes a command and goes on with it. `guard` is the sender's session record, for commands that a session sends.
     pub fn submit(
         &mut self,
         ticket: T,
@@ -278,9 +278,15 @@ impl<T> Coordinator<T> {
         rules: &Rules,
         out: &mut Vec<Action<T>>,
     ) {
+        self.gather(ticket, command, guard, rules);
+        self.advance(rules, out);
+    }
+
+    /// Takes a command as [`Coordinator::submit`] does, and leaves it to [`Coordinator::advance`]: one commit carries
+    /// all that were gathered.
+    pub fn gather(&mut self, ticket: T, command: Command, guard: Option<SessionGuard>, rules: &Rules) {
         let fresh = rules.exclusive;
         self.pending.push(Pending { ticket, command, guard, fresh, read_begun: false, retried: false });
-        self.advance(rules, out);
     }
 
     /// The record that [`Action::Load`] asked for.
@@ -423,7 +429,7 @@ impl<T> Coordinator<T> {
     }
 
     /// Starts what can be started: a read where the record is unknown, a commit where it is known.
-    fn advance(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
+    pub fn advance(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
         let doubted = matches!(self.state, State::Settled { version, .. } if self.doubted == Some(version));
         if self.pending.is_empty() && !doubted {
             return;

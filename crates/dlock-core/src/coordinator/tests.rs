@@ -173,6 +173,31 @@ fn an_uncontended_acquire_and_release_are_one_commit_each_once_the_record_is_kno
 }
 
 #[test]
+fn commands_that_were_gathered_share_a_commit() {
+    let (mut server, mut store) = (Server::new(ALONE), Store::empty());
+    server.submit("first", acquire(key(1, 1)), guard(1));
+    server.serve(&mut store);
+    server.told();
+    let gathered = [
+        ("release", release(key(1, 1)), guard(1)),
+        ("second", acquire(key(2, 1)), guard(2)),
+        ("third", acquire(key(3, 1)), guard(3)),
+    ];
+    for (ticket, command, guard) in gathered {
+        server.coordinator.gather(ticket, command, guard, &server.rules);
+    }
+    assert_eq!(server.actions, []);
+    server.coordinator.advance(&server.rules, &mut server.actions);
+    let before = store.version;
+    server.serve(&mut store);
+    assert_eq!(store.version, before + 1);
+    assert_eq!(
+        server.told(),
+        ["release: released", "second: granted EX token 2", "third: queued behind 0", "contention"]
+    );
+}
+
+#[test]
 fn nothing_is_told_before_it_is_committed() {
     let (mut server, store) = (Server::new(ALONE), Store::empty());
     server.submit("a", acquire(key(1, 1)), guard(1));
