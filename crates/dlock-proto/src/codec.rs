@@ -13,7 +13,7 @@ const KEPT_MAX: usize = 64 << 10;
 /// What a stream has from its beginning, each way: most of them are idle, and a heartbeat has some twenty bytes. It grows with
 /// what is sent. tonic's own 8 KiB would be most of what a session costs.
 pub fn stream_buffers() -> BufferSettings {
-    BufferSettings::new(512, 32 << 10)
+    BufferSettings::new(64, 32 << 10)
 }
 
 /// Protobuf by prost, as tonic's own [`tonic_prost::ProstCodec`], but from a slice and to a vector: byte by byte, both take fewer

@@ -130,8 +130,11 @@ impl Outbox {
         if state.sent_frames - state.received_frames >= UNREAD_FRAMES_MAX as u64 && state.end.is_none() {
             return Poll::Pending;
         }
-        let count = state.messages.len().min(FRAME_MESSAGES_MAX);
-        let items: Vec<Item> = state.messages.drain(..count).collect();
+        let items: VecDeque<Item> = if state.messages.len() > FRAME_MESSAGES_MAX {
+            state.messages.drain(..FRAME_MESSAGES_MAX).collect()
+        } else {
+            std::mem::take(&mut state.messages) // with its memory: most are empty most of the time
+        };
         state.sent_frames += 1;
         drop(state);
         let messages = items.into_iter().map(|item| self.encode(item)).collect();

@@ -21,21 +21,22 @@ impl LockApi {
     /// Serves a stream: what comes in is taken by a task of its own, what goes out is pulled from the outbox.
     pub(super) fn serve_session(
         &self,
-        incoming: impl Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
+        mut incoming: impl Stream<Item = Result<SessionRequest, Status>> + Send + Unpin + 'static,
     ) -> AnswerStream<SessionResponse> {
         let outbox = Outbox::new();
         let (api, sink) = (self.clone(), Arc::clone(&outbox));
         let reading = tokio::spawn(async move {
-            let end = api.read(incoming, &sink).await;
+            let end = api.read(&mut incoming, &sink).await;
             sink.finish(end);
         });
         Outgoing { outbox, _reading: AbortOnDropHandle::new(reading) }.boxed()
     }
 
-    /// Takes frames until the client sends no more, or one that ends the stream.
+    /// Takes frames until the client sends no more, or one that ends the stream. Most streams wait for a frame most of the
+    /// time: what is rare has memory of its own (`Box::pin`), or each of them would have it at hand.
     async fn read(
         &self,
-        mut incoming: impl Stream<Item = Result<SessionRequest, Status>> + Unpin,
+        incoming: &mut (impl Stream<Item = Result<SessionRequest, Status>> + Unpin),
         outbox: &Arc<Outbox>,
     ) -> Result<(), Status> {
         let mut attached: Option<Attached> = None;
@@ -47,7 +48,7 @@ impl LockApi {
             let mut batch = Vec::new();
             for message in messages {
                 match &mut attached {
-                    None => attached = Some(self.begin(message, outbox).await?),
+                    None => attached = Some(Box::pin(self.begin(message, outbox)).await?),
                     Some(attached) => attached.take(message, outbox, &mut batch).await?,
                 }
             }
@@ -176,10 +177,7 @@ impl Attached {
             Some(Body::Close(v1::CloseSession {})) => {
                 self.admit(sequence)?;
                 self.submit(batch);
-                let session = self.session.clone();
-                if let Err(error) = to_the_end(async move { session.close().await }).await {
-                    outbox.send(sequence, Answer::Failed(Fault::from(error).into_failure()));
-                }
+                Box::pin(self.close(sequence, outbox)).await;
                 return Ok(());
             }
         };
@@ -189,6 +187,13 @@ impl Attached {
             Err(fault) => outbox.send(sequence, Answer::Failed(fault.into_failure())),
         }
         Ok(())
+    }
+
+    async fn close(&self, sequence: u64, outbox: &Outbox) {
+        let session = self.session.clone();
+        if let Err(error) = to_the_end(async move { session.close().await }).await {
+            outbox.send(sequence, Answer::Failed(Fault::from(error).into_failure()));
+        }
     }
 
     fn admit(&mut self, sequence: u64) -> Result<(), Fault> {
