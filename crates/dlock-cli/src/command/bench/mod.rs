@@ -25,10 +25,12 @@ mod workload;
 use crate::arguments::{Bench, Global, Workload};
 use crate::exit::{self, Exit};
 use crew::Crew;
+use dlock_runtime::{BootClock, Clock};
 use floor::Floor;
 use load::Load;
 use locker::{EachItsSession, Locker};
 use report::{Held, Report, Results};
+use std::time::Duration;
 use unary::Unary;
 use usage::Servers;
 
@@ -37,6 +39,8 @@ pub(crate) use echo::serve as serve_echo;
 /// Into how many slices the load and its floor are cut, which take turns: a machine that changes its speed changes it
 /// for both.
 const SLICES: u32 = 4;
+/// A server drops once a second what it keeps in memory for locks that were asked for a moment ago.
+const REST: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(global: &Global, arguments: Bench) -> Result<u8, Exit> {
     check(&arguments)?;
@@ -146,7 +150,7 @@ async fn measure<L: Locker>(
     load.close().await
 }
 
-/// Takes the locks that are held all the while, and weighs them.
+/// Takes the locks that are held all the while, and weighs them when both sides have come to rest.
 async fn hold<L: Locker>(
     arguments: &Bench,
     servers: &Servers,
@@ -155,15 +159,17 @@ async fn hold<L: Locker>(
     if arguments.held == 0 {
         return Ok(None);
     }
-    let before = servers.used().await?;
+    let (before, begun) = (servers.used().await?, BootClock.now());
     load.hold().await?;
+    let taken = BootClock.now().since(begun);
+    BootClock.sleep(REST).await;
     let after = servers.used().await?;
     let each = |from: Option<u64>, to: Option<u64>| {
         Some(to?.saturating_sub(from?) as f64 / f64::from(arguments.held))
     };
     Ok(Some(Held {
         locks: arguments.held,
-        acquired_per_second: f64::from(arguments.held) / after.at.since(before.at).as_secs_f64(),
+        acquired_per_second: f64::from(arguments.held) / taken.as_secs_f64(),
         server_bytes_each: each(before.server_resident(), after.server_resident()),
         client_bytes_each: each(before.client_resident(), after.client_resident()),
     }))
