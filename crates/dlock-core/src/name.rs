@@ -193,7 +193,6 @@ pub struct ResourceId {
     /// [`ResourceId::PATHS`], the namespace, a slash, the name.
     path: Arc<str>,
     hash: u64,
-    namespace_bytes: u8,
 }
 
 impl ResourceId {
@@ -212,31 +211,34 @@ impl ResourceId {
         for part in [Self::PATHS, namespace, "/", name] {
             path.push_str(part);
         }
-        // A namespace that was checked has at most NAMESPACE_BYTES_MAX bytes.
-        Ok(ResourceId::of(path.into(), namespace.len() as u8))
+        Ok(ResourceId::of(path.into()))
     }
 
     /// The resource with this [path](ResourceId::path), if it is one.
     pub fn from_path(path: &Arc<str>) -> Option<ResourceId> {
-        // A namespace has no slash, so the first one ends it.
-        let (namespace, name) = path.strip_prefix(Self::PATHS)?.split_once('/')?;
+        let (namespace, name) = Self::parts(path)?;
         Namespace::check(namespace).and_then(|()| ResourceName::check(name)).ok()?;
-        Some(ResourceId::of(Arc::clone(path), namespace.len() as u8))
+        Some(ResourceId::of(Arc::clone(path)))
     }
 
-    fn of(path: Arc<str>, namespace_bytes: u8) -> ResourceId {
+    fn of(path: Arc<str>) -> ResourceId {
         let hash = FixedState::with_seed(HASH_SEED).hash_one(&*path);
-        ResourceId { path, hash, namespace_bytes }
+        ResourceId { path, hash }
+    }
+
+    /// The namespace and the name. A namespace has no slash, so the first one ends it.
+    fn parts(path: &str) -> Option<(&str, &str)> {
+        path.strip_prefix(Self::PATHS)?.split_once('/')
     }
 
     /// Where the name is looked up.
     pub fn namespace(&self) -> &str {
-        &self.path[Self::PATHS.len()..][..usize::from(self.namespace_bytes)]
+        Self::parts(&self.path).map_or("", |(namespace, _)| namespace)
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.path[Self::PATHS.len() + usize::from(self.namespace_bytes) + 1..]
+        Self::parts(&self.path).map_or("", |(_, name)| name)
     }
 
     /// Both as one text, that of no other resource: `r/<namespace>/<name>`. The key of its record in the store.

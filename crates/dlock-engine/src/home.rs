@@ -36,14 +36,14 @@ pub(crate) struct Waiting {
     pub(crate) told_ahead: u32,
 }
 
-/// One of the session's locks, as far as this server has heard of it.
+/// One of the session's locks, as far as this server has heard of it. A session may have a million of them.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalLock {
     pub(crate) resource: ResourceId,
     /// It is known to be held.
     pub(crate) granted: bool,
     /// An acquire or a conversion that waits.
-    pub(crate) waiting: Option<Waiting>,
+    pub(crate) waiting: Option<Box<Waiting>>,
     /// The newest request for it that came here.
     pub(crate) newest: Option<RequestId>,
     /// The mode named by the last blocking notification of this episode.
@@ -297,7 +297,7 @@ impl Home {
         let request = waiting.request;
         if let Some(lock) = inner.locks.get_mut(&place.key.lock) {
             lock.granted = place.held.is_some();
-            if lock.waiting.replace(waiting).is_some() {
+            if lock.waiting.replace(Box::new(waiting)).is_some() {
                 // The same request sent again: it is one, and counts as one.
                 inner.in_flight = inner.in_flight.saturating_sub(1);
             }
@@ -417,8 +417,8 @@ impl Home {
         if waiting.is_some() {
             inner.in_flight = inner.in_flight.saturating_sub(1);
         }
-        let refused = waiting.map(|Waiting { request, .. }| Event::Failed {
-            request,
+        let refused = waiting.map(|waiting| Event::Failed {
+            request: waiting.request,
             lock,
             error: RequestError::Revoked,
         });
@@ -497,8 +497,11 @@ mod tests {
         };
         let waiting = Waiting { request: RequestId(1), report_position: false, told_ahead: 0 };
         let resource = ResourceId::new("default", "r").unwrap();
-        let lock =
-            LocalLock { waiting: Some(waiting), newest: Some(RequestId(1)), ..LocalLock::new(resource) };
+        let lock = LocalLock {
+            waiting: Some(Box::new(waiting)),
+            newest: Some(RequestId(1)),
+            ..LocalLock::new(resource)
+        };
         let told = Arc::new(Told::default());
         let locks = [(LockId(1), lock)].into_iter().collect();
         let home = Home::new(SessionId(1), record, 1, told.clone(), locks, Timestamp(0));

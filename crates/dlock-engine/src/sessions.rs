@@ -415,8 +415,9 @@ pub(crate) fn check_secret(home: &Home, secret: &Secret) -> Result<(), SessionEr
 fn with_claims(mut locks: HashMap<LockId, LocalLock>, claims: &[Claim]) -> HashMap<LockId, LocalLock> {
     for claim in claims {
         let lock = locks.entry(claim.lock).or_insert_with(|| LocalLock::new(claim.resource.clone()));
-        lock.waiting =
-            claim.waiting.map(|request| Waiting { request, report_position: false, told_ahead: u32::MAX });
+        lock.waiting = claim
+            .waiting
+            .map(|request| Box::new(Waiting { request, report_position: false, told_ahead: u32::MAX }));
     }
     locks
 }

@@ -36,6 +36,9 @@ pub(crate) enum Input {
     Collect,
 }
 
+/// For so many resources a shard keeps its memory.
+const SLOTS_KEPT: usize = 1024;
+
 /// A shard's content.
 #[derive(Default)]
 pub(crate) struct ShardInner {
@@ -73,6 +76,15 @@ impl Shards {
 }
 
 impl ShardInner {
+    /// Gives back memory after many resources were forgotten.
+    pub(crate) fn shrink(&mut self) {
+        let wanted = 2 * self.slots.len();
+        if self.slots.capacity() > 2 * wanted.max(SLOTS_KEPT) {
+            self.slots.shrink_to(wanted);
+            self.unused.shrink_to(wanted);
+        }
+    }
+
     /// Takes a step of a resource, and then drops what is empty, lists what nobody uses, and notes whether it needs
     /// rechecks. A resource that is not in memory is put there if it is `wanted`, else nothing is done.
     pub(crate) fn step(&mut self, resource: &ResourceId, wanted: bool, step: impl FnOnce(&mut Slot)) {

@@ -6,7 +6,6 @@ use crate::keys;
 use crate::shard::Input;
 use crate::shared::Shared;
 use crate::tell::purge;
-use dlock_core::coordinator::Coordinator;
 use dlock_core::resource::{Queued, Resource};
 use dlock_core::{ResourceId, SessionId, Timestamp};
 use dlock_store::{Change, Key, Record, StoreError, Version, Write};
@@ -109,17 +108,19 @@ impl Shared {
         let age = self.config.idle_resource_age.as_secs().max(1);
         let mut inputs = Vec::new();
         for shard in self.shards.iter() {
-            let mut shard = shard.lock();
+            let shard = &mut *shard.lock();
             let looks = shard.unused.len();
             for _ in 0..looks {
                 let Some((resource, listed)) = shard.unused.pop_front() else { break };
+                let unused = shard.unused.len();
+                let Some(slot) = shard.slots.get_mut(&resource) else { continue };
+                let known = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet());
                 let is_old = |used: u64| tick.saturating_sub(used) > age;
-                let too_many = shard.unused.len() >= self.config.idle_resources_max;
+                let too_many = unused >= self.unused_max(known);
                 if !is_old(listed) && !too_many {
                     shard.unused.push_front((resource, listed));
                     break; // those behind it were listed later
                 }
-                let Some(slot) = shard.slots.get_mut(&resource) else { continue };
                 if !is_old(slot.used) && !too_many {
                     // Used again since: it must not keep those behind it from being looked at.
                     let used = slot.used;
@@ -127,17 +128,24 @@ impl Shared {
                     continue;
                 }
                 slot.listed = false;
-                if let Some(known) = slot.coordinator.settled().filter(|_| slot.coordinator.is_quiet()) {
-                    if known.is_collectable() {
-                        inputs.push((resource, Input::Collect));
-                    } else if self.may_forget(known) {
-                        slot.coordinator = Coordinator::new();
-                        shard.slots.remove(&resource);
-                    }
+                let Some(known) = known else { continue };
+                if known.is_collectable() {
+                    inputs.push((resource, Input::Collect));
+                } else if self.may_forget(known) {
+                    shard.slots.remove(&resource);
                 }
             }
+            shard.shrink();
         }
         self.feed(inputs);
+    }
+
+    /// How many unused resources a shard may remember before the oldest goes, if it is like this one. What is held in a store of
+    /// our own is read again without asking anybody; but one that nobody holds would be deleted, and that is a write.
+    fn unused_max(&self, oldest: Option<&Resource>) -> usize {
+        let is_held = oldest.is_some_and(|resource| !resource.is_collectable());
+        let cheap = is_held && self.capabilities.exclusive;
+        if cheap { self.config.idle_resources_max / 10 } else { self.config.idle_resources_max }
     }
 
     /// Whether a resource in use need not be kept in memory: it can be read again when somebody here asks. Others may change

@@ -329,7 +329,7 @@ async fn a_lock_that_is_held_for_long_needs_no_memory_and_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn of_too_many_held_resources_the_oldest_are_forgotten_however_young() {
-    let config = EngineConfig { shards: 1, idle_resources_max: 4, ..EngineConfig::default() };
+    let config = EngineConfig { shards: 1, idle_resources_max: 40, ..EngineConfig::default() };
     let store = Arc::new(EmbeddedStore::in_memory());
     let engine = Engine::start(store, Environment::simulated(1, 1.0), config).await.unwrap();
     let client = Client::open(&engine).await;
