@@ -94,7 +94,7 @@ fn floor(path: &Path, writes: usize) -> f64 {
 async fn commits(store: &EmbeddedStore, in_flight: usize, time: Duration) -> f64 {
     let value = Bytes::from(vec![7; VALUE_BYTES]);
     let one = |key: Key, expected: Version| {
-        let change = Change::Put(value.clone());
+        let change = Change::Put(value.clone().into());
         let write = Write { key: key.clone(), expected, change, guards: Default::default() };
         async move { (key, committed(store.commit(vec![write]).await)) }
     };
@@ -126,8 +126,12 @@ fn memory() {
     let store = EmbeddedStore::in_memory();
     let key = |number: u64| Key::new(&format!("lock/{number:015}")).unwrap();
     let put = |key: &Key, expected, value: Bytes| {
-        let write =
-            Write { key: key.clone(), expected, change: Change::Put(value), guards: Default::default() };
+        let write = Write {
+            key: key.clone(),
+            expected,
+            change: Change::Put(value.into()),
+            guards: Default::default(),
+        };
         committed(block_on(store.commit(vec![write])))
     };
     let shuffled = |number: u64| number.wrapping_mul(0x9E37_79B9) % RECORDS;

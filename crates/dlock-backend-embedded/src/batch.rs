@@ -1,5 +1,6 @@
 //! Deciding many writes before any of them is made.
 
+use crate::entry::Kept;
 use crate::map::{Absence, Answer, Decided, Map, View, bucket};
 use dlock_store::{Change, Key, Verdict, Version, Write};
 use foldhash::{HashMap, HashMapExt};
@@ -49,11 +50,11 @@ impl<'a> Batch<'a> {
 }
 
 impl View for Batch<'_> {
-    fn present(&self, key: &Key) -> Option<(Version, &[u8])> {
+    fn present(&self, key: &Key) -> Option<(Version, Kept<'_>)> {
         let Some(index) = self.latest.get(key) else { return self.map.present(key) };
         let decided = &self.writes[*index];
         match &decided.change {
-            Change::Put(value) => Some((decided.version, value.as_ref())),
+            Change::Put(value) => Some((decided.version, value.into())),
             Change::Delete { .. } => None,
         }
     }

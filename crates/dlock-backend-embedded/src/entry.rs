@@ -1,12 +1,61 @@
 //! What frames hold: the writes of a batch in the log, the records and absences in a snapshot.
 
-use dlock_store::Version;
+use bytes::Bytes;
+use dlock_store::{Value, Version};
+
+/// A value that is kept somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kept<'a> {
+    /// In one piece.
+    Whole(&'a [u8]),
+    /// In several.
+    Pieces(&'a Value),
+}
+
+impl<'a> Kept<'a> {
+    fn len(self) -> usize {
+        self.pieces().map(<[u8]>::len).sum()
+    }
+
+    fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
+        let (whole, pieces) = match self {
+            Kept::Whole(bytes) => (Some(bytes), None),
+            Kept::Pieces(value) => (None, Some(value.pieces())),
+        };
+        whole.into_iter().chain(pieces.into_iter().flatten().map(|piece| &**piece))
+    }
+
+    pub(crate) fn to_bytes(self) -> Bytes {
+        match self {
+            Kept::Whole(bytes) => Bytes::copy_from_slice(bytes),
+            Kept::Pieces(value) => value.to_bytes(),
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for Kept<'a> {
+    fn from(value: &'a Value) -> Kept<'a> {
+        match value.pieces() {
+            [] => Kept::Whole(&[]),
+            [only] => Kept::Whole(only),
+            _ => Kept::Pieces(value),
+        }
+    }
+}
+
+impl PartialEq for Kept<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.pieces().flatten().eq(other.pieces().flatten())
+    }
+}
+
+impl Eq for Kept<'_> {}
 
 /// One entry of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry<'a> {
     /// A record with this value.
-    Put { version: Version, key: &'a str, value: &'a [u8] },
+    Put { version: Version, key: &'a str, value: Kept<'a> },
     /// A record's deletion.
     Delete { version: Version, key: &'a str, floor: u64 },
     /// A bucket's absence.
@@ -33,7 +82,7 @@ impl<'a> Entry<'a> {
                 frame.extend_from_slice(&version.0.to_le_bytes());
                 write_key(frame, key);
                 frame.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                frame.extend_from_slice(value);
+                value.pieces().for_each(|piece| frame.extend_from_slice(piece));
             }
             Entry::Delete { version, key, floor } => {
                 frame.push(DELETE);
@@ -61,7 +110,7 @@ impl<'a> Entry<'a> {
             PUT => {
                 let (version, key) = (read_version(payload)?, read_key(payload)?);
                 let length = u32::from_le_bytes(array(payload)?) as usize;
-                Entry::Put { version, key, value: payload.split_off(..length)? }
+                Entry::Put { version, key, value: Kept::Whole(payload.split_off(..length)?) }
             }
             DELETE => {
                 let (version, key) = (read_version(payload)?, read_key(payload)?);
@@ -99,9 +148,11 @@ mod tests {
 
     #[test]
     fn entries_are_read_as_they_were_written_and_nothing_else_is() {
+        let pieces: Value = ["val", "", "ue"].map(Bytes::from).into_iter().collect();
         let entries = [
-            Entry::Put { version: Version(7), key: "lock/ä", value: b"value" },
-            Entry::Put { version: Version(8), key: "empty", value: b"" },
+            Entry::Put { version: Version(6), key: "pieces", value: Kept::from(&pieces) },
+            Entry::Put { version: Version(7), key: "lock/ä", value: Kept::Whole(b"value") },
+            Entry::Put { version: Version(8), key: "empty", value: Kept::Whole(b"") },
             Entry::Delete { version: Version(9), key: "gone", floor: u64::MAX },
             Entry::Absence { bucket: 255, version: Version(9), floor: 4 },
             Entry::End { records: 2 },

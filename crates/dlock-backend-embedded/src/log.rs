@@ -202,7 +202,7 @@ impl Log {
 fn entry(write: &Decided) -> Entry<'_> {
     let (version, key) = (write.version, write.key.as_str());
     match &write.change {
-        Change::Put(value) => Entry::Put { version, key, value },
+        Change::Put(value) => Entry::Put { version, key, value: value.into() },
         Change::Delete { floor } => Entry::Delete { version, key, floor: *floor },
     }
 }

@@ -1,8 +1,8 @@
 //! The records in memory, and what a write is judged by.
 
 use crate::VALUE_BYTES_MAX;
+use crate::entry::Kept;
 use crate::records::{Records, Stored};
-use bytes::Bytes;
 use dlock_store::{Change, Content, Key, Page, Record, StoreError, Verdict, Version, Write};
 
 /// Keys are divided by their hash into this many buckets. All absent keys of a bucket share one version and one floor.
@@ -48,7 +48,7 @@ pub(crate) struct Decided {
 /// A state of the records by which writes are judged: what is committed, or what will be.
 pub(crate) trait View {
     /// The record, if the key has one.
-    fn present(&self, key: &Key) -> Option<(Version, &[u8])>;
+    fn present(&self, key: &Key) -> Option<(Version, Kept<'_>)>;
 
     /// What the key's bucket says of a key without a record.
     fn absence(&self, key: &Key) -> Absence;
@@ -59,9 +59,7 @@ pub(crate) trait View {
 
     fn record(&self, key: &Key) -> Record {
         match self.present(key) {
-            Some((version, value)) => {
-                Record { version, content: Content::Present(Bytes::copy_from_slice(value)) }
-            }
+            Some((version, value)) => Record { version, content: Content::Present(value.to_bytes()) },
             None => {
                 let Absence { version, floor } = self.absence(key);
                 Record { version, content: Content::Absent { floor } }
@@ -100,7 +98,7 @@ impl Default for Map {
 }
 
 impl View for Map {
-    fn present(&self, key: &Key) -> Option<(Version, &[u8])> {
+    fn present(&self, key: &Key) -> Option<(Version, Kept<'_>)> {
         self.records.get(key.as_str())
     }
 
@@ -118,13 +116,13 @@ impl Map {
     /// Makes a write that was decided on.
     pub(crate) fn apply(&mut self, decided: &Decided) {
         match &decided.change {
-            Change::Put(value) => self.put(decided.key.as_str(), decided.version, value),
+            Change::Put(value) => self.put(decided.key.as_str(), decided.version, value.into()),
             Change::Delete { floor } => self.delete(&decided.key, decided.version, *floor),
         }
     }
 
     /// Makes a record, or gives it another value.
-    pub(crate) fn put(&mut self, key: &str, version: Version, value: &[u8]) {
+    pub(crate) fn put(&mut self, key: &str, version: Version, value: Kept<'_>) {
         self.last = self.last.max(version);
         self.records.put(key, version, value);
     }
@@ -167,7 +165,7 @@ impl Map {
         let page = records.by_ref().take(limit.clamp(1, PAGE_MAX)).map(|stored| {
             let Stored { key, version, value } = stored;
             let key = Key::new(key).expect("what is stored has a key");
-            (key, Record { version, content: Content::Present(Bytes::copy_from_slice(value)) })
+            (key, Record { version, content: Content::Present(value.to_bytes()) })
         });
         let page = page.collect();
         Page { records: page, more: records.next().is_some() }

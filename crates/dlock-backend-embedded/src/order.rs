@@ -83,6 +83,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Kept;
     use dlock_store::Version;
     use rand::rngs::StdRng;
     use rand::seq::SliceRandom;
@@ -111,7 +112,7 @@ mod tests {
                 keys.shuffle(&mut random);
             }
             for key in keys {
-                let number = slots.add(key.as_bytes(), Version(1), b"value");
+                let number = slots.add(key.as_bytes(), Version(1), Kept::Whole(b"value"));
                 order.add(number, &slots);
                 model.insert(key.into_bytes(), number);
             }

@@ -1,5 +1,6 @@
 //! All records that there are: found by key, and listed in order.
 
+use crate::entry::Kept;
 use crate::order::Order;
 use crate::slots::Slots;
 use dlock_store::Version;
@@ -16,7 +17,7 @@ const TABLES: usize = 256;
 pub(crate) struct Stored<'a> {
     pub(crate) key: &'a str,
     pub(crate) version: Version,
-    pub(crate) value: &'a [u8],
+    pub(crate) value: Kept<'a>,
 }
 
 /// Records in little memory: beside each one's key and value, its slot and two numbers.
@@ -42,14 +43,14 @@ impl Default for Records {
 }
 
 impl Records {
-    pub(crate) fn get(&self, key: &str) -> Option<(Version, &[u8])> {
+    pub(crate) fn get(&self, key: &str) -> Option<(Version, Kept<'_>)> {
         let hash = self.hashing.hash_one(key.as_bytes());
         let same = |number: &u32| self.slots.key(*number) == key.as_bytes();
         let number = *self.tables[table(hash)].find(hash, same)?;
         Some((self.slots.version(number), self.slots.value(number)))
     }
 
-    pub(crate) fn put(&mut self, key: &str, version: Version, value: &[u8]) {
+    pub(crate) fn put(&mut self, key: &str, version: Version, value: Kept<'_>) {
         let Records { slots, tables, hashing, order, count } = self;
         let hash = hashing.hash_one(key.as_bytes());
         let same = |number: &u32| slots.key(*number) == key.as_bytes();

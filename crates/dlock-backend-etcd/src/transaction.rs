@@ -139,7 +139,7 @@ fn held<'a>(guard: &Guard, found: &mut impl Iterator<Item = &'a TxnOpResponse>) 
 
 fn change(layout: &Layout, write: &Write) -> Vec<TxnOp> {
     match &write.change {
-        Change::Put(value) => vec![TxnOp::put(layout.record(&write.key), value.to_vec(), None)],
+        Change::Put(value) => vec![TxnOp::put(layout.record(&write.key), value.pieces().concat(), None)],
         Change::Delete { floor } => {
             vec![
                 TxnOp::delete(layout.record(&write.key), None),

@@ -146,7 +146,7 @@ impl NatsStore {
             return Ok(None);
         };
         let (floor, content) = match &write.change {
-            Change::Put(value) => (replaced.floor, envelope::Content::Value(value.clone())),
+            Change::Put(value) => (replaced.floor, envelope::Content::Value(value.to_bytes())),
             Change::Delete { floor } => (replaced.floor.max(*floor), envelope::Content::Deleted),
         };
         let nonce = self.shared.connected.nonce();

@@ -110,7 +110,7 @@ async fn store_writer(store: Arc<RedisStore>, writer: usize, until: Instant, cou
     let value = bytes::Bytes::from(vec![b'v'; VALUE_BYTES]);
     let mut expected: Version = store.get(&key).await.unwrap().version;
     while Instant::now() < until {
-        let change = Change::Put(value.clone());
+        let change = Change::Put(value.clone().into());
         let write = Write { key: key.clone(), expected, change, guards: Default::default() };
         match store.commit(vec![write]).await.remove(0) {
             Ok(Verdict::Committed { version }) => expected = version,

@@ -127,11 +127,11 @@ impl Sending {
             call.arg(&bytes(guard.version)[..]);
         }
         for write in writes {
-            let (operation, floor);
+            let (operation, floor, whole);
             let payload: &[u8] = match &write.change {
                 Change::Put(value) => {
-                    operation = "P";
-                    value
+                    (operation, whole) = ("P", value.to_bytes());
+                    &whole
                 }
                 Change::Delete { floor: number } => {
                     (operation, floor) = ("D", number.to_be_bytes());

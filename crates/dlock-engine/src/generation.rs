@@ -160,7 +160,7 @@ impl Shared {
 
     /// False if somebody else was quicker.
     async fn write_store_record(&self, found: &Record, record: StoreRecord) -> Result<bool, StoreError> {
-        let change = Change::Put(record.encode());
+        let change = Change::Put(record.encode().into());
         let write = Write { key: keys::meta(), expected: found.version, change, guards: Default::default() };
         Ok(matches!(self.commit_one(write).await?, Verdict::Committed { .. }))
     }

@@ -66,7 +66,7 @@ impl Shared {
         let write = Write {
             key: keys::member(self.member),
             expected: own.version,
-            change: Change::Put(own.record.encode()),
+            change: Change::Put(own.record.encode().into()),
             guards: Default::default(),
         };
         let sent = self.now();
@@ -186,7 +186,7 @@ impl Shared {
         let write = Write {
             key: keys::session(session),
             expected: found.version,
-            change: Change::Put(ended.encode()),
+            change: Change::Put(ended.encode().into()),
             guards: Default::default(),
         };
         // A conflict, or an outcome that is not known, is looked at again in the next round.

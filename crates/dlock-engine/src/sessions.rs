@@ -77,7 +77,7 @@ impl Shared {
             opened_unix_ms: self.unix_ms(),
         };
         let absent = self.read_session(id).await?;
-        match self.write_session(id, absent.version, Change::Put(record.encode())).await? {
+        match self.write_session(id, absent.version, Change::Put(record.encode().into())).await? {
             Written::Done(version) => {
                 // However long that took: it holds nothing that others could have taken.
                 let home = self.settle_in(id, record, version, sink, HashMap::default(), self.now());
@@ -100,7 +100,7 @@ impl Shared {
             let record = attachable(&found, &attach.secret)?;
             let next = record.attach(self.member, attach.attempt)?;
             let sent = self.now();
-            match self.write_session(id, found.version, Change::Put(next.encode())).await? {
+            match self.write_session(id, found.version, Change::Put(next.encode().into())).await? {
                 Written::Done(version) => {
                     let locks = self.home(id).map(|old| old.hand_over()).unwrap_or_default();
                     let locks = with_claims(locks, &attach.claims);
@@ -191,7 +191,7 @@ impl Shared {
             // Who closed a session knows why it is over; of the others, their records tell for a while.
             let change = match reason {
                 EndReason::Closed => Change::Delete { floor: 0 },
-                EndReason::Expired | EndReason::Revoked => Change::Put(ended.encode()),
+                EndReason::Expired | EndReason::Revoked => Change::Put(ended.encode().into()),
             };
             match self.write_session(id, found.version, change).await? {
                 Written::Done(_) => {
@@ -220,7 +220,10 @@ impl Shared {
         let mut wait = crate::timers::RETRY;
         loop {
             if self.check_may_act().is_ok() {
-                match self.write_session(home.id, Version(home.version), Change::Put(ended.encode())).await {
+                match self
+                    .write_session(home.id, Version(home.version), Change::Put(ended.encode().into()))
+                    .await
+                {
                     Ok(Written::Done(_)) => {
                         tracing::info!(session = %home.id, "a session has expired: its client was silent");
                         Counters::add(&self.counters.expired, 1);
@@ -379,7 +382,7 @@ impl Shared {
 /// both cases it does not matter who of those that wrote the very same has done it.
 fn other_or_own(found: Record, intended: &Change) -> Written {
     let own = match (intended, found.value()) {
-        (Change::Put(intended), Some(bytes)) => bytes == intended,
+        (Change::Put(intended), Some(bytes)) => intended == bytes,
         (Change::Delete { .. }, None) => true,
         _ => false,
     };

@@ -236,7 +236,7 @@ impl Cluster {
         let answers = done(inner.records.commit(vec![write.clone()]));
         let verdict = answers.into_iter().next().unwrap_or_else(|| Err(no_answer()))?;
         let content = match (&verdict, &write.change) {
-            (Verdict::Committed { .. }, Change::Put(bytes)) => describe(&key, bytes),
+            (Verdict::Committed { .. }, Change::Put(value)) => describe(&key, &value.to_bytes()),
             _ => String::new(),
         };
         self.world.note(

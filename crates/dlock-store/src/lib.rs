@@ -30,6 +30,7 @@ pub mod conformance;
 mod error;
 mod health;
 mod key;
+mod value;
 mod write;
 
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ use futures::stream::BoxStream;
 pub use error::StoreError;
 pub use health::{Condition, Severity, StoreInfo};
 pub use key::{KEY_BYTES_MAX, Key, KeyTooLong};
+pub use value::Value;
 pub use write::{Change, GUARDS_MAX, Guard, Verdict, Write};
 
 /// What a compare-and-swap compares: changed by every write of the record, greater for a later one.

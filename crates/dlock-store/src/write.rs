@@ -1,7 +1,6 @@
 //! Conditional writes and their verdicts.
 
-use crate::{Key, Record, Version};
-use bytes::Bytes;
+use crate::{Key, Record, Value, Version};
 use smallvec::SmallVec;
 
 /// The most guards of one write. A store may refuse more as [`StoreError::Invalid`](crate::StoreError::Invalid): etcd's
@@ -26,7 +25,7 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The record gets this value.
-    Put(Bytes),
+    Put(Value),
     /// The record becomes absent. Deleting what is absent is allowed and changes its version.
     Delete {
         /// What reads of the absent record return from now on, at least.

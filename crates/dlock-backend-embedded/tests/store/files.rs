@@ -24,7 +24,7 @@ fn write(store: &EmbeddedStore, count: u64) {
     for number in 0..count {
         let key = Key::new(&format!("key {}", number % KEYS)).unwrap();
         let expected = block_on(store.get(&key)).unwrap().version;
-        let change = Change::Put(Bytes::from(vec![number as u8; VALUE_BYTES]));
+        let change = Change::Put(vec![number as u8; VALUE_BYTES].into());
         let answers =
             block_on(store.commit(vec![Write { key, expected, change, guards: Default::default() }]));
         assert!(matches!(answers[..], [Ok(Verdict::Committed { .. })]), "{answers:?}");

@@ -1,6 +1,5 @@
 //! A disk that is full for a while.
 
-use bytes::Bytes;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_store::{Change, Key, Store, StoreError, Verdict, Version, Write};
 use std::fs::File;
@@ -48,7 +47,7 @@ fn key(number: usize) -> Key {
 
 async fn put(store: &EmbeddedStore, number: usize) -> Result<Version, StoreError> {
     let expected = store.get(&key(number)).await?.version;
-    let change = Change::Put(Bytes::from(vec![number as u8; VALUE_BYTES]));
+    let change = Change::Put(vec![number as u8; VALUE_BYTES].into());
     let write = Write { key: key(number), expected, change, guards: Default::default() };
     match store.commit(vec![write]).await.remove(0)? {
         Verdict::Committed { version } => Ok(version),

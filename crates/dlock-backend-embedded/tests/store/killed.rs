@@ -1,6 +1,5 @@
 //! Real processes on real files, killed again and again.
 
-use bytes::Bytes;
 use dlock_backend_embedded::{EmbeddedStore, Upkeep};
 use dlock_store::{Change, Key, Store, Verdict, Version, Write};
 use rand::rngs::StdRng;
@@ -46,7 +45,7 @@ async fn write_for_ever(store: EmbeddedStore, writer: usize) {
         let (before, versions) = number(&store, writer).await;
         let value = [(before + 1).to_be_bytes().as_slice(), &[7; 100]].concat();
         let writes = pair(writer).into_iter().zip(versions).map(|(key, expected)| {
-            let change = Change::Put(Bytes::from(value.clone()));
+            let change = Change::Put(value.clone().into());
             Write { key, expected, change, guards: Default::default() }
         });
         let answers = store.commit(writes.collect()).await;

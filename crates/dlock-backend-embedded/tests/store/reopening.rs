@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dlock_backend_embedded::{EmbeddedStore, OpenError};
-use dlock_store::{Change, Content, Key, Store, Verdict, Version, Write};
+use dlock_store::{Change, Content, Key, Store, Value, Verdict, Version, Write};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ async fn write(store: &EmbeddedStore, name: &str, change: Change) -> Version {
 }
 
 async fn put(store: &EmbeddedStore, name: &str, value: &str) -> Version {
-    write(store, name, Change::Put(Bytes::copy_from_slice(value.as_bytes()))).await
+    write(store, name, Change::Put(value.as_bytes().to_vec().into())).await
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn no_version_is_used_twice_even_if_the_newest_record_is_gone() {
     let mut last = Version(0);
     for _ in 0..3 {
         let store = EmbeddedStore::open(directory.path()).unwrap();
-        for change in [Change::Put(Bytes::new()), Change::Delete { floor: 0 }] {
+        for change in [Change::Put(Value::default()), Change::Delete { floor: 0 }] {
             let version = write(&store, "a", change).await;
             assert!(version > last);
             last = version;
@@ -136,7 +136,7 @@ proptest! {
             for step in steps {
                 match step {
                     Step::Put(k, value) => {
-                        write(&store, &k.to_string(), Change::Put(Bytes::from(vec![value]))).await;
+                        write(&store, &k.to_string(), Change::Put(vec![value].into())).await;
                         model.insert(k.to_string(), value);
                     }
                     Step::Delete(k, floor) => {
@@ -148,7 +148,7 @@ proptest! {
                     }
                     Step::Stale(k) => {
                         let expected = Version(store.get(&key(&k.to_string())).await.unwrap().version.0 + 1000);
-                        let change = Change::Put(Bytes::new());
+                        let change = Change::Put(Value::default());
                         let write = Write { key: key(&k.to_string()), expected, change, guards: Default::default() };
                         let verdict = store.commit(vec![write]).await.remove(0).unwrap();
                         prop_assert!(matches!(verdict, Verdict::Conflict { .. }), "a stale write got through");

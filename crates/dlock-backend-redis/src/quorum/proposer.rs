@@ -443,7 +443,7 @@ impl<'a> Proposer<'a> {
         let state = match &self.goal {
             Goal::Write { change, tag, .. } => {
                 let (floor, value) = match change {
-                    Change::Put(value) => (base.floor, Some(value.clone())),
+                    Change::Put(value) => (base.floor, Some(value.to_bytes())),
                     Change::Delete { floor } => (base.floor.max(*floor), None),
                 };
                 State { version, floor, writes: base.writes_with(version, *tag), value, copied: false }

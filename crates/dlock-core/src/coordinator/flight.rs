@@ -1,9 +1,9 @@
 //! A commit under way: the commands it carries and what they will be told if it succeeds.
 
 use super::{Action, Change, Commit, Content, Rules, SessionGuard, is_not_found};
+use crate::record::Pieces;
 use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
 use crate::{LockKey, Token};
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 /// A command that waits for its commit.
@@ -77,7 +77,7 @@ impl<T> Flight<T> {
             resends: 0,
             may_arrive: false,
             writes: false,
-            change: Change::Put(Bytes::new()),
+            change: Change::Put(Pieces::new()),
             guards: SmallVec::new(),
             done: Vec::with_capacity(commands.len()),
         };
@@ -126,8 +126,8 @@ impl<T> Flight<T> {
         self.done.iter().all(|done| done.pending.fresh)
     }
 
-    pub(super) fn change_to(&mut self, bytes: Bytes) {
-        self.change = Change::Put(bytes);
+    pub(super) fn change_to(&mut self, record: Pieces) {
+        self.change = Change::Put(record);
     }
 
     pub(super) fn commit(&self) -> Commit {
@@ -137,7 +137,7 @@ impl<T> Flight<T> {
     /// Whether the record holds what this commit would have made of it.
     pub(super) fn is_effect(&self, content: &Content) -> bool {
         match (&self.change, content) {
-            (Change::Put(sent), Content::Present(found)) => sent == found,
+            (Change::Put(sent), Content::Present(found)) => sent.iter().flatten().eq(found),
             (Change::Delete { .. }, Content::Absent { .. }) => true,
             _ => false,
         }

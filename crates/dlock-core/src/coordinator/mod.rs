@@ -35,6 +35,7 @@ mod flight;
 #[cfg(test)]
 mod tests;
 
+use crate::record::Pieces;
 use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
 use crate::{LockKey, ModeSet, SessionId, Token};
 use bytes::Bytes;
@@ -108,8 +109,8 @@ pub struct Commit {
 /// What a commit makes of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// These bytes.
-    Put(Bytes),
+    /// This, an encoded [`Resource`].
+    Put(Pieces),
     /// Absent, remembering the floor.
     Delete {
         /// The greatest token granted.
@@ -450,7 +451,7 @@ impl<T> Coordinator<T> {
         let mut flight = Flight::of(commands, version, &mut resource, rules);
         flight.writes |= self.doubted == Some(version);
         if flight.writes {
-            flight.change_to(resource.encode());
+            flight.change_to(resource.encode_in_pieces());
             out.push(Action::Commit(flight.commit()));
             self.state = State::Committing { resource, flight: Box::new(flight) };
             return;

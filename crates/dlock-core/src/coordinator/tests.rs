@@ -61,7 +61,7 @@ impl Store {
         }
         self.version += 1;
         self.content = match &commit.change {
-            Change::Put(bytes) => Content::Present(bytes.clone()),
+            Change::Put(pieces) => Content::Present(pieces.concat().into()),
             Change::Delete { floor } => Content::Absent { floor: *floor },
         };
         CommitResult::Committed { version: self.version }
@@ -345,6 +345,35 @@ fn an_ambiguous_commit_that_took_effect_is_a_success() {
     server.serve(&mut store);
     assert_eq!(server.told(), ["a: granted EX token 1", "q: granted EX token 1"]);
     assert_eq!(store.version, 1);
+}
+
+#[test]
+fn an_ambiguous_commit_of_a_record_in_pieces_is_known_again() {
+    let (mut server, mut store) = (Server::new(SHARED), Store::empty());
+    let shared = |session| match acquire(key(session, 1)) {
+        Command::Acquire(acquire) => {
+            Command::Acquire(Acquire { mode: Mode::ProtectedRead, patience: Patience::Try, ..acquire })
+        }
+        other => other,
+    };
+    server.submit("first", shared(1), guard(1));
+    server.take_load();
+    server.loaded(store.read());
+    for session in 2.. {
+        let commit = server.take_commit();
+        let result = store.commit(&commit);
+        if matches!(&commit.change, Change::Put(pieces) if pieces.len() > 3) {
+            break;
+        }
+        server.committed(result);
+        server.submit("next", shared(session), guard(session));
+    }
+    let version = store.version;
+    server.told();
+    server.committed(CommitResult::Ambiguous { reason: "cut".into() });
+    server.serve(&mut store);
+    assert!(server.told()[0].starts_with("next: granted PR"));
+    assert_eq!((store.version, server.coordinator.settled()), (version, Some(&store.resource())));
 }
 
 #[test]

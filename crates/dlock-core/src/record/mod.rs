@@ -51,6 +51,7 @@ pub use plain::{MemberRecord, StoreRecord};
 
 use bytes::Bytes;
 use prost::Message;
+use smallvec::SmallVec;
 
 /// The format that this release writes.
 pub const FORMAT_VERSION: u8 = 1;
@@ -83,6 +84,10 @@ impl RecordError {
     }
 }
 
+/// An encoded record: mostly in one piece; a long one in several, which it shares with the one before it as far as they are the
+/// same. Together they are the record.
+pub type Pieces = SmallVec<[Bytes; 1]>;
+
 fn encode(message: &impl Message) -> Bytes {
     encode_around(message, &[], &())
 }
@@ -95,6 +100,18 @@ fn encode_around(before: &impl Message, encoded: &[u8], after: &impl Message) ->
     bytes.extend_from_slice(encoded);
     after.encode_raw(&mut bytes);
     bytes.into()
+}
+
+/// The same, leaving what is encoded in its pieces.
+fn encode_beside<'a>(
+    before: &impl Message,
+    encoded: impl Iterator<Item = &'a Bytes>,
+    after: &impl Message,
+) -> Pieces {
+    let mut pieces = Pieces::from_elem(encode(before), 1);
+    pieces.extend(encoded.cloned());
+    pieces.push(after.encode_to_vec().into());
+    pieces
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, RecordError> {

@@ -1,6 +1,7 @@
 //! A resource's record.
 
-use super::{RecordError, decode, encode_around};
+use super::holders::EncodedHolders;
+use super::{Pieces, RecordError, decode, encode_around, encode_beside};
 use crate::resource::{Alias, Conversion, Granted, Resource, Waiter};
 use crate::{LockId, LockKey, Mode, SessionId, Token, ValueBlock};
 use bytes::Bytes;
@@ -95,6 +96,12 @@ impl RawHolder {
 impl Resource {
     /// As it is stored. Equal resources have equal bytes.
     pub fn encode(&self) -> Bytes {
+        let mut pieces = self.encode_in_pieces();
+        if pieces.len() == 1 { pieces.swap_remove(0) } else { pieces.concat().into() }
+    }
+
+    /// The same; where many hold it, most pieces are those of the last time, and cost nothing.
+    pub fn encode_in_pieces(&self) -> Pieces {
         let conversions = self.queue.iter().flat_map(|queue| queue.conversions()).map(|conversion| {
             let (session_high, session_low) = split(conversion.asked_by.session);
             let (lock, to) = (conversion.asked_by.lock.0, conversion.to as u32);
@@ -123,7 +130,12 @@ impl Resource {
             value_stale: !self.value_valid,
             ..RawResource::default()
         };
-        encode_around(&before, self.holders.encoded(), &after)
+        let mut holders = self.holders.encoded().map(EncodedHolders::pieces).into_iter().flatten();
+        match (holders.next(), holders.next()) {
+            (None, _) => Pieces::from_elem(encode_around(&before, &[], &after), 1),
+            (Some(only), None) => Pieces::from_elem(encode_around(&before, only, &after), 1),
+            (first, second) => encode_beside(&before, first.into_iter().chain(second).chain(holders), &after),
+        }
     }
 
     /// Reads a stored record.

@@ -200,10 +200,10 @@ impl Holders {
     }
 
     /// All locks as they are stored, unless there is [only one](Holders::only).
-    pub(crate) fn encoded(&self) -> &[u8] {
+    pub(crate) fn encoded(&self) -> Option<&EncodedHolders> {
         match &self.locks {
-            Locks::None | Locks::One(..) => &[],
-            Locks::Many(many) => many.encoded.as_bytes(),
+            Locks::None | Locks::One(..) => None,
+            Locks::Many(many) => Some(&many.encoded),
         }
     }
 

@@ -72,11 +72,10 @@ impl Resource {
     }
 
     fn check_encoding(&self) -> Result<(), String> {
+        let Some(kept) = self.holders.encoded() else { return Ok(()) };
         let mut encoded = EncodedHolders::default();
-        if self.holders.only().is_none() {
-            self.holders.iter().for_each(|(key, granted)| encoded.push(key, granted));
-        }
-        ensure!(encoded.as_bytes() == self.holders.encoded(), "the holders are not kept as they are stored");
+        self.holders.iter().for_each(|(key, granted)| encoded.push(key, granted));
+        ensure!(encoded.pieces().eq(kept.pieces()), "the holders are not kept as they are stored");
         Ok(())
     }
 

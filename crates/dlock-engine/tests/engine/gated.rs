@@ -129,7 +129,7 @@ pub async fn copy_of(store: &dyn Store) -> Arc<dyn Store> {
     let page = store.list("", None, 10_000).await.unwrap();
     for (key, record) in page.records {
         let expected = copy.get(&key).await.unwrap().version;
-        let change = Change::Put(record.value().unwrap().clone());
+        let change = Change::Put(record.value().unwrap().clone().into());
         let write = Write { key, expected, change, guards: Default::default() };
         copy.commit(vec![write]).await.remove(0).unwrap();
     }

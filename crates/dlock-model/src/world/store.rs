@@ -140,7 +140,7 @@ impl World<'_> {
             return CommitResult::Conflict { current: tells.then(|| found.clone()) };
         }
         let content = match &commit.change {
-            Change::Put(bytes) => Content::Present(bytes.clone()),
+            Change::Put(pieces) => Content::Present(pieces.concat().into()),
             Change::Delete { floor } => {
                 let floor = if self.config.keeps(Rule::FloorOutlivesRecord) { *floor } else { 0 };
                 Content::Absent { floor }

@@ -44,13 +44,17 @@ pub(super) async fn values_of_every_kind_come_back_as_they_were(world: World) {
     let long = every_byte.repeat(1024);
     for (number, value) in [Vec::new(), vec![0], every_byte, long].into_iter().enumerate() {
         let key = world.key(&format!("value {number}"));
-        let expected = world.get(&key).await.version;
         let value = Bytes::from(value);
-        let change = Change::Put(value.clone());
-        committed(
-            world.write(Write { key: key.clone(), expected, change, guards: Default::default() }).await,
-        );
-        assert_eq!(world.get(&key).await.content, Content::Present(value));
+        // The second in pieces, empty ones too: three writes of the same bytes.
+        let cuts = [0..0, 0..value.len() / 3, value.len() / 3..value.len()];
+        let pieces = cuts.map(|cut| value.slice(cut)).into_iter().collect();
+        for change in [value.clone().into(), pieces, value.clone().into()].map(Change::Put) {
+            let expected = world.get(&key).await.version;
+            committed(
+                world.write(Write { key: key.clone(), expected, change, guards: Default::default() }).await,
+            );
+            assert_eq!(world.get(&key).await.content, Content::Present(value.clone()));
+        }
     }
 }
 

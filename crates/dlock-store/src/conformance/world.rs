@@ -62,7 +62,7 @@ impl World {
 }
 
 pub(crate) fn put(key: &Key, expected: Version, value: impl AsRef<[u8]>) -> Write {
-    let change = Change::Put(Bytes::copy_from_slice(value.as_ref()));
+    let change = Change::Put(Bytes::copy_from_slice(value.as_ref()).into());
     Write { key: key.clone(), expected, change, guards: Default::default() }
 }
 

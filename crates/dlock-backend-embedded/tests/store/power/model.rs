@@ -45,7 +45,10 @@ impl Model {
                 Change::Delete { floor: random.random_range(0..1_000_000) }
             } else {
                 let length = random.random_range(0..VALUE_BYTES_MAX);
-                Change::Put(Bytes::from((0..length).map(|_| random.random()).collect::<Vec<u8>>()))
+                let value: Bytes = (0..length).map(|_| random.random()).collect();
+                // In one piece, or in a few.
+                let pieces = value.chunks(if length % 2 == 0 { VALUE_BYTES_MAX } else { 30 });
+                Change::Put(pieces.map(Bytes::copy_from_slice).collect())
             };
             let write =
                 Write { key: key.clone(), expected: record.version, change, guards: Default::default() };
@@ -81,7 +84,7 @@ impl Model {
 
     fn after(&self, write: &Write, version: Version) -> Record {
         let content = match &write.change {
-            Change::Put(value) => Content::Present(value.clone()),
+            Change::Put(value) => Content::Present(value.to_bytes()),
             Change::Delete { floor } => Content::Absent { floor: *floor.max(&self.floor(&write.key)) },
         };
         Record { version, content }

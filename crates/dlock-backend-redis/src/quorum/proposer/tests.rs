@@ -193,8 +193,11 @@ impl World {
                 let mut history = base;
                 history.push(number);
                 let deletes = self.random.random_bool(0.4);
-                let change =
-                    if deletes { Change::Delete { floor: number } } else { Change::Put(encode(&history)) };
+                let change = if deletes {
+                    Change::Delete { floor: number }
+                } else {
+                    Change::Put(encode(&history).into())
+                };
                 self.writes.push((history.clone(), deletes));
                 let tag = Tag { handle: client as u64 + 1, number };
                 self.begin(client, key, Goal::Write { expected, change, tag }, history);
