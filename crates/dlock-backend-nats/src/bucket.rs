@@ -11,10 +11,9 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many messages of a subject are kept. In a bucket of several replicas a record's last message may be one
-/// that does not count, for which there have to be as many as servers that write it at once; and as long as a consumer is not
-/// behind by so many of one subject, it skips none. They are thrown away by this limit alone, which each replica keeps by itself: a
-/// purge up to a sequence would throw away the record where a replica numbers its messages otherwise.
+/// How many messages of a subject several replicas keep. A record's last message may be one that does not count, for which
+/// there have to be as many as servers that write it at once. They are thrown away by this limit alone, which each replica keeps by
+/// itself: a purge up to a sequence would throw away the record where a replica numbers its messages otherwise.
 const HISTORY: i64 = 64;
 
 impl Connected {
@@ -96,7 +95,9 @@ impl Connected {
             name: self.stream.clone(),
             description: Some("dlock's locks and sessions".to_owned()),
             subjects: vec![self.subjects.all()],
-            max_messages_per_subject: HISTORY,
+            // A single server accepts no message that does not count. Finding the next oldest one costs a server as much as
+            // there is between the two; the last one is at hand.
+            max_messages_per_subject: if self.replicas == 1 { 1 } else { HISTORY },
             discard: DiscardPolicy::New,
             retention: RetentionPolicy::Limits,
             storage: match self.storage {

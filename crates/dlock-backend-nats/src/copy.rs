@@ -12,13 +12,18 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 /// How many changes a watch may be behind before it has to resynchronise.
 const BEHIND_MAX: usize = 8192;
 
-/// A message has come back to its sender.
+/// What becomes of a message that its sender waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delivered {
-    /// Where it is.
-    pub(crate) sequence: u64,
-    /// It is the record now, or was it until it was replaced.
-    pub(crate) accepted: bool,
+pub(crate) enum Delivered {
+    /// It has come back.
+    Came {
+        /// Where it is.
+        sequence: u64,
+        /// It is the record now, or was it until it was replaced.
+        accepted: bool,
+    },
+    /// Messages were skipped, and it may be among them.
+    Skipped,
 }
 
 #[derive(Default)]
@@ -51,6 +56,8 @@ pub(crate) struct SharedCopy {
     agreed: AtomicU64,
     /// How many messages came since the beginning.
     deliveries: AtomicU64,
+    /// How often it was begun anew.
+    readings: AtomicU64,
     /// This handle's newest barrier.
     barrier: Mutex<ExpectedBarrier>,
     doubted: Notify,
@@ -66,6 +73,7 @@ impl Default for SharedCopy {
             acknowledged: AtomicU64::new(0),
             agreed: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
+            readings: AtomicU64::new(0),
             barrier: Mutex::default(),
             doubted: Notify::new(),
             changes,
@@ -176,6 +184,7 @@ impl SharedCopy {
 
     /// Forgets everything, to read it again: the bucket is another one, or went back in time.
     pub(crate) fn clear(&self) {
+        self.readings.fetch_add(1, Ordering::Release);
         let was_complete = self.applied.send_replace(0) > 0;
         let agreed = self.agreed.swap(0, Ordering::Relaxed);
         let mut copy = self.copy.lock();
@@ -190,13 +199,20 @@ impl SharedCopy {
         copy.senders.clear();
     }
 
-    /// Messages were skipped on the way here. Who waits for one finds out by reading.
+    /// Messages were skipped on the way here.
     pub(crate) fn skipped(&self) {
         self.barrier.lock().skipped = true;
-        self.copy.lock().senders.clear();
+        for (_, sender) in self.copy.lock().senders.drain() {
+            let _sender_has_gone = sender.send(Delivered::Skipped);
+        }
     }
 
-    /// The bucket has been read again, whole, or what was skipped has been replaced: those who watch may have missed changes, and records may be gone.
+    /// How often the bucket has been read from its beginning.
+    pub(crate) fn readings(&self) -> u64 {
+        self.readings.load(Ordering::Acquire)
+    }
+
+    /// The bucket has been read again, whole: those who watch may have missed changes, and records may be gone.
     pub(crate) fn read_again(&self) {
         let mut copy = self.copy.lock();
         let former = std::mem::take(&mut copy.former);
@@ -227,7 +243,7 @@ impl SharedCopy {
         copy.former.came(&key, nonce);
         let accepted = copy.records.take(&key, sequence, message);
         if let Some(sender) = copy.senders.remove(&nonce) {
-            let _sender_has_gone = sender.send(Delivered { sequence, accepted });
+            let _sender_has_gone = sender.send(Delivered::Came { sequence, accepted });
         }
         // While the bucket is read, what comes may be long past. After that all is read by those who watch.
         if self.applied() > 0 {

@@ -68,22 +68,20 @@ async fn follow(
     place: &mut Option<Place>,
 ) -> Result<(), async_nats::Error> {
     // Sent before the place is looked for: a bucket that went back in time shows it by a smaller sequence.
-    let mut awaited = Awaited::send(connected).await?;
+    let first = Awaited::send(connected).await?;
     let stream = connected.context.get_stream_no_info(&connected.stream).await?;
     let known = match *place {
         Some(known) if known.is_in(&stream).await? => Some(known),
         _ => None,
     };
-    let mut reading = match known {
-        Some(_) => Reading::Complete,
-        None => Reading::Begun,
-    };
     if known.is_none() {
         copy.clear();
     }
     *place = known;
-    copy.begin(awaited.sequence);
+    copy.begin(first.sequence);
     let mut seen = known.map_or(0, |place| place.sequence);
+    let mut being_read = known.is_none();
+    let mut gap = being_read.then_some(Gap { awaited: first, next: Some(0) });
     let deliver_policy = match known {
         Some(place) => DeliverPolicy::ByStartSequence { start_sequence: place.sequence + 1 },
         None => DeliverPolicy::All,
@@ -123,54 +121,60 @@ async fn follow(
         if number != delivered {
             return Err("a message was lost on its way".into());
         }
-        let skipped = sequence > seen + 1;
+        if sequence > seen + 1 {
+            tracing::trace!(sequence, seen, "NATS has skipped messages");
+            copy.skipped();
+            match &mut gap {
+                Some(gap) => _ = gap.next.get_or_insert(seen),
+                None => gap = Some(Gap::of(connected).await?),
+            }
+        }
         seen = sequence;
         copy.count_delivery();
-        if skipped && reading == Reading::Complete {
-            tracing::debug!(sequence, "this server is behind, and NATS has skipped messages");
-            copy.skipped();
-            reading = Reading::Passed;
-            awaited = Awaited::send(connected).await?;
-        }
         let barrier = take(connected, copy, sequence, &message);
-        if sequence >= awaited.sequence && reading != Reading::Complete {
+        if let Some(Gap { awaited, next }) = &gap
+            && sequence >= awaited.sequence
+        {
             let came = barrier == Some(awaited.barrier);
             if sequence == awaited.sequence && !came {
                 return Err("the node where the bucket is read differs from its leader".into());
             }
+            let complete = if came { next.unwrap_or(sequence) } else { 0 };
             if came {
                 copy.agree(sequence);
             }
-            if !came {
-                // It was skipped itself.
-                awaited = Awaited::send(connected).await?;
-            } else if reading == Reading::Begun {
-                reading = Reading::Passed;
-                awaited = Awaited::send(connected).await?;
-            } else {
-                reading = Reading::Complete;
+            if complete > 0 && std::mem::take(&mut being_read) {
                 copy.read_again();
             }
+            copy.caught_up(complete);
+            // Where the barrier was skipped itself, the next one comes after what was skipped before it, too.
+            let is_last = complete == sequence;
+            gap = if is_last { None } else { Some(Gap::of(connected).await?) };
         }
-        if reading == Reading::Complete {
+        if gap.is_none() {
             copy.caught_up(sequence);
             *place = Some(Place { sequence, published });
         }
     }
 }
 
-/// How far the bucket has been read.
+/// Messages were skipped, as they had been replaced before they were delivered. What replaced them is in the bucket, and has
+/// come when a barrier has that was sent after they were missed.
 ///
 /// What a consumer says of the messages that are pending is not to be relied on: it may be where the bucket has yet to be
-/// copied to. So it is a barrier that has to come.
-#[derive(PartialEq, Eq)]
-enum Reading {
-    /// What was there in the beginning is on its way.
-    Begun,
-    /// It has come, except for what was skipped, and another barrier was sent: that comes after what replaced it.
-    Passed,
-    /// What comes is all that happens.
-    Complete,
+/// copied to. So the beginning of a bucket is read as if it was skipped: what was there has come with the first barrier,
+/// except for what was skipped until then, and that with the second.
+struct Gap {
+    awaited: Awaited,
+    /// The last message before the first that was skipped since the barrier was sent. Up to there the copy is complete when the
+    /// barrier has come.
+    next: Option<u64>,
+}
+
+impl Gap {
+    async fn of(connected: &Connected) -> Result<Gap, async_nats::Error> {
+        Ok(Gap { awaited: Awaited::send(connected).await?, next: None })
+    }
 }
 
 /// A barrier, and the sequence with which the bucket's leader has acknowledged it.

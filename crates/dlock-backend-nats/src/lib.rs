@@ -17,8 +17,9 @@
 //! other never was, for every reader alike: servers before 2.10.25 store both when they come at once to a bucket of
 //! several replicas. For that a bucket keeps a record's last messages, so that nobody misses the one that counts.
 //!
-//! *Skipped messages.* A consumer that is behind by more than the bucket keeps of a record skips some: the sequences show it. Then
-//! nothing is read from the copy until a barrier has come that was sent after that.
+//! *Skipped messages.* A single server keeps a record's last message only, several replicas some more. A consumer that is behind
+//! skips what was replaced: the sequences show it. What has replaced it is there by then, so all that came before is read from the
+//! copy once a barrier has come that was sent after that.
 //!
 //! *Losses.* Servers before 2.10 may lose what they had acknowledged when a leader dies, and any bucket can be restored from
 //! a copy. Whoever reads a bucket again, as it could not follow it any more, looks whether all is there that was there, and
@@ -186,20 +187,32 @@ impl NatsStore {
             }
         };
         match tokio::time::timeout(barrier::DELIVERY_TIMEOUT, delivered).await {
-            Ok(Ok(Delivered { sequence, .. })) if sequence != acknowledged => {
+            Ok(Ok(Delivered::Came { sequence, .. })) if sequence != acknowledged => {
                 self.shared.copy.doubt_node(acknowledged);
                 Err(StoreError::Ambiguous { reason: "a node of NATS differs from its leader".to_owned() })
             }
-            Ok(Ok(Delivered { sequence, accepted: true })) => {
+            Ok(Ok(Delivered::Came { sequence, accepted: true })) => {
                 self.shared.copy.agree(sequence);
                 Ok(Verdict::Committed { version: copy::version(sequence) })
             }
-            Ok(Ok(Delivered { accepted: false, .. })) => Ok(Verdict::Conflict { current: None }),
+            Ok(Ok(Delivered::Came { accepted: false, .. })) => Ok(Verdict::Conflict { current: None }),
+            Ok(Ok(Delivered::Skipped)) => self.verdict_of_skipped(acknowledged).await,
             Ok(Err(_)) | Err(_) => {
                 self.shared.copy.give_up(nonce);
                 Err(StoreError::Ambiguous { reason: "what was written is not delivered in time".to_owned() })
             }
         }
+    }
+
+    /// What was acknowledged, and may have been replaced before it was delivered. A single server accepts only what counts.
+    async fn verdict_of_skipped(&self, acknowledged: u64) -> Result<Verdict, StoreError> {
+        let copy = &self.shared.copy;
+        let reading = copy.readings();
+        let reached = tokio::time::timeout(barrier::DELIVERY_TIMEOUT, copy.reach(acknowledged)).await;
+        if self.shared.connected.replicas == 1 && reached.is_ok() && copy.readings() == reading {
+            return Ok(Verdict::Committed { version: copy::version(acknowledged) });
+        }
+        Err(StoreError::Ambiguous { reason: "what was written may have been replaced already".to_owned() })
     }
 }
 

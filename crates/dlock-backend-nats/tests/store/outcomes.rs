@@ -185,6 +185,9 @@ async fn a_deletion_that_was_forgotten_and_not_thrown_away_is_no_obstacle() {
     }
 }
 
+/// NATS has some megabytes at a time on their way to one who does not take them.
+const LONG: usize = 60_000;
+
 /// NATS skips messages on the way to one who is behind, where it keeps only a few of a record.
 #[test]
 fn a_handle_that_is_behind_reads_what_was_written_before() {
@@ -203,26 +206,72 @@ fn a_handle_that_is_behind_reads_what_was_written_before() {
         quick.spawn(async move {
             loop {
                 let version = Version(newest.load(Ordering::SeqCst));
-                match commit(&writer, put("a", version, vec![0; 10_000])).await {
+                match commit(&writer, put("a", version, vec![0; LONG])).await {
                     Ok(Verdict::Committed { version }) => newest.store(version.0, Ordering::SeqCst),
                     other => panic!("{other:?}"),
                 }
             }
         })
     };
-    for round in 0..200 {
-        if round % 4 == 0 {
-            // Nothing that comes is taken meanwhile.
-            let blocked = slow.spawn(async { std::thread::sleep(Duration::from_millis(100)) });
-            slow.block_on(blocked).unwrap();
+    // For most of the time nothing that comes is taken.
+    let blocking = slow.spawn(async {
+        for millis in (1..40).step_by(3).cycle() {
+            std::thread::sleep(Duration::from_millis(millis));
+            tokio::time::sleep(Duration::from_micros(20 * millis)).await;
         }
+    });
+    for _ in 0..100 {
         let before = newest.load(Ordering::SeqCst);
         let found = slow.block_on(reader.get(&key("a"))).unwrap();
         assert!(found.version.0 >= before, "{found:?} after {before}");
     }
+    blocking.abort();
     writing.abort();
     let last = put_now(&quick, &writer, "last");
     slow.block_on(told(&mut watch, "last", last));
+}
+
+/// What was written is known to be there, though it was replaced before it was delivered.
+#[test]
+fn a_handle_that_is_behind_knows_what_it_has_written() {
+    const ROUNDS: usize = 30;
+    let nats = NatsServer::start();
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (quick, slow) = (runtime(), runtime());
+    let (other, behind) = (
+        quick.block_on(quick.spawn(connect_owned(nats.url()))).unwrap(),
+        slow.block_on(slow.spawn(connect_owned(nats.url()))).unwrap(),
+    );
+    let much = other.clone();
+    let writing = quick.spawn(async move {
+        loop {
+            let version = much.get(&key("much")).await.unwrap().version;
+            commit(&much, put("much", version, vec![0; LONG])).await.unwrap();
+        }
+    });
+    let replacing = quick.spawn(async move {
+        for round in 0..ROUNDS {
+            let name = format!("round {round}");
+            let mut found = other.get(&key(&name)).await.unwrap();
+            while found.value().is_none() {
+                found = other.get(&key(&name)).await.unwrap();
+            }
+            let replaced = commit(&other, put(&name, found.version, b"another")).await;
+            assert!(matches!(replaced, Ok(Verdict::Committed { .. })), "{replaced:?}");
+        }
+    });
+    for round in 0..ROUNDS {
+        let name = format!("round {round}");
+        let absent = slow.block_on(behind.get(&key(&name))).unwrap().version;
+        // Nothing that comes is taken meanwhile.
+        let blocked = slow.spawn(async { std::thread::sleep(Duration::from_millis(200)) });
+        slow.block_on(blocked).unwrap();
+        let written = slow.block_on(commit(&behind, put(&name, absent, b"one")));
+        assert!(matches!(written, Ok(Verdict::Committed { .. })), "{written:?}");
+    }
+    quick.block_on(replacing).unwrap();
+    writing.abort();
 }
 
 fn put_now(runtime: &tokio::runtime::Runtime, store: &NatsStore, name: &str) -> Version {
