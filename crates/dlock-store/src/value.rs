@@ -56,7 +56,7 @@ impl FromIterator<Bytes> for Value {
 
 impl From<Bytes> for Value {
     fn from(bytes: Bytes) -> Value {
-        Value(SmallVec::from_elem(bytes, 1))
+        Value(SmallVec::from_buf([bytes]))
     }
 }
 

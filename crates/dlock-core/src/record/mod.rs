@@ -108,7 +108,7 @@ fn encode_beside<'a>(
     encoded: impl Iterator<Item = &'a Bytes>,
     after: &impl Message,
 ) -> Pieces {
-    let mut pieces = Pieces::from_elem(encode(before), 1);
+    let mut pieces = Pieces::from_buf([encode(before)]);
     pieces.extend(encoded.cloned());
     pieces.push(after.encode_to_vec().into());
     pieces
