@@ -152,10 +152,11 @@ impl NatsStore {
         };
         let nonce = self.shared.connected.nonce();
         let message = Envelope { nonce, predecessor: replaced.predecessor, floor, content };
-        let (before, delivered) = (self.shared.copy.applied(), self.shared.copy.expect(nonce));
+        let copy = &self.shared.copy;
+        let (before, reading, delivered) = (copy.applied(), copy.readings(), copy.expect(nonce));
         match self.shared.connected.publish(&write.key, replaced.last, &message).await {
             Ok(acknowledgement) => {
-                Ok(Some(Sent { nonce, before, last: replaced.last, acknowledgement, delivered }))
+                Ok(Some(Sent { nonce, before, reading, last: replaced.last, acknowledgement, delivered }))
             }
             Err(error) => {
                 self.shared.copy.give_up(nonce);
@@ -167,7 +168,7 @@ impl NatsStore {
     /// An acknowledgement is not enough in a bucket of several replicas: servers before 2.10.25 acknowledge two writes
     /// that expect the same last sequence when they come at once. Which of them counts is seen when it is delivered.
     async fn verdict(&self, key: &Key, sent: Option<Sent>) -> Result<Verdict, StoreError> {
-        let Some(Sent { nonce, before, last, acknowledgement, delivered }) = sent else {
+        let Some(Sent { nonce, before, reading, last, acknowledgement, delivered }) = sent else {
             return Ok(Verdict::Conflict { current: None });
         };
         let acknowledged = match acknowledgement.await {
@@ -196,7 +197,7 @@ impl NatsStore {
                 Ok(Verdict::Committed { version: copy::version(sequence) })
             }
             Ok(Ok(Delivered::Came { accepted: false, .. })) => Ok(Verdict::Conflict { current: None }),
-            Ok(Ok(Delivered::Skipped)) => self.verdict_of_skipped(acknowledged).await,
+            Ok(Ok(Delivered::Skipped)) => self.verdict_of_skipped(acknowledged, reading).await,
             Ok(Err(_)) | Err(_) => {
                 self.shared.copy.give_up(nonce);
                 Err(StoreError::Ambiguous { reason: "what was written is not delivered in time".to_owned() })
@@ -204,10 +205,10 @@ impl NatsStore {
         }
     }
 
-    /// What was acknowledged, and may have been replaced before it was delivered. A single server accepts only what counts.
-    async fn verdict_of_skipped(&self, acknowledged: u64) -> Result<Verdict, StoreError> {
+    /// What was acknowledged, and may have been replaced before it was delivered. A single server accepts only what counts; but
+    /// a bucket that is read again, since this `reading` of it in which the write was sent, may have lost it.
+    async fn verdict_of_skipped(&self, acknowledged: u64, reading: u64) -> Result<Verdict, StoreError> {
         let copy = &self.shared.copy;
-        let reading = copy.readings();
         let reached = tokio::time::timeout(barrier::DELIVERY_TIMEOUT, copy.reach(acknowledged)).await;
         if self.shared.connected.replicas == 1 && reached.is_ok() && copy.readings() == reading {
             return Ok(Verdict::Committed { version: copy::version(acknowledged) });
@@ -221,6 +222,8 @@ struct Sent {
     nonce: u64,
     /// The sequence up to which the copy was complete when it was sent.
     before: u64,
+    /// How often the bucket had been read by then.
+    reading: u64,
     /// What was expected to be its subject's last sequence.
     last: u64,
     acknowledgement: PublishAckFuture,

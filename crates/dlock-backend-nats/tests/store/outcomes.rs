@@ -188,17 +188,18 @@ async fn a_deletion_that_was_forgotten_and_not_thrown_away_is_no_obstacle() {
 /// NATS has some megabytes at a time on their way to one who does not take them.
 const LONG: usize = 60_000;
 
+/// A handle that is served by a thread of its own, which can be kept from taking what comes.
+fn on_its_thread(nats: &NatsServer) -> (tokio::runtime::Runtime, NatsStore) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let store = runtime.block_on(runtime.spawn(connect_owned(nats.url()))).unwrap();
+    (runtime, store)
+}
+
 /// NATS skips messages on the way to one who is behind, where it keeps only a few of a record.
 #[test]
 fn a_handle_that_is_behind_reads_what_was_written_before() {
     let nats = NatsServer::start();
-    let runtime =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (quick, slow) = (runtime(), runtime());
-    let (writer, reader) = (
-        quick.block_on(quick.spawn(connect_owned(nats.url()))).unwrap(),
-        slow.block_on(slow.spawn(connect_owned(nats.url()))).unwrap(),
-    );
+    let ((quick, writer), (slow, reader)) = (on_its_thread(&nats), on_its_thread(&nats));
     let mut watch = slow.block_on(watch(&reader));
     let newest = Arc::new(AtomicU64::new(put_now(&quick, &writer, "a").0));
     let writing = {
@@ -236,13 +237,7 @@ fn a_handle_that_is_behind_reads_what_was_written_before() {
 fn a_handle_that_is_behind_knows_what_it_has_written() {
     const ROUNDS: usize = 30;
     let nats = NatsServer::start();
-    let runtime =
-        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (quick, slow) = (runtime(), runtime());
-    let (other, behind) = (
-        quick.block_on(quick.spawn(connect_owned(nats.url()))).unwrap(),
-        slow.block_on(slow.spawn(connect_owned(nats.url()))).unwrap(),
-    );
+    let ((quick, other), (slow, behind)) = (on_its_thread(&nats), on_its_thread(&nats));
     let much = other.clone();
     let writing = quick.spawn(async move {
         loop {
