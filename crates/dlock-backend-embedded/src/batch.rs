@@ -1,6 +1,6 @@
 //! Deciding many writes before any of them is made.
 
-use crate::entry::Kept;
+use crate::kept::Kept;
 use crate::map::{Absence, Answer, Decided, Map, View, bucket};
 use dlock_store::{Change, Key, Verdict, Version, Write};
 use foldhash::{HashMap, HashMapExt};

@@ -1,55 +1,7 @@
 //! What frames hold: the writes of a batch in the log, the records and absences in a snapshot.
 
-use bytes::Bytes;
-use dlock_store::{Value, Version};
-
-/// A value that is kept somewhere.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Kept<'a> {
-    /// In one piece.
-    Whole(&'a [u8]),
-    /// In several.
-    Pieces(&'a Value),
-}
-
-impl<'a> Kept<'a> {
-    fn len(self) -> usize {
-        self.pieces().map(<[u8]>::len).sum()
-    }
-
-    fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
-        let (whole, pieces) = match self {
-            Kept::Whole(bytes) => (Some(bytes), None),
-            Kept::Pieces(value) => (None, Some(value.pieces())),
-        };
-        whole.into_iter().chain(pieces.into_iter().flatten().map(|piece| &**piece))
-    }
-
-    pub(crate) fn to_bytes(self) -> Bytes {
-        match self {
-            Kept::Whole(bytes) => Bytes::copy_from_slice(bytes),
-            Kept::Pieces(value) => value.to_bytes(),
-        }
-    }
-}
-
-impl<'a> From<&'a Value> for Kept<'a> {
-    fn from(value: &'a Value) -> Kept<'a> {
-        match value.pieces() {
-            [] => Kept::Whole(&[]),
-            [only] => Kept::Whole(only),
-            _ => Kept::Pieces(value),
-        }
-    }
-}
-
-impl PartialEq for Kept<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.pieces().flatten().eq(other.pieces().flatten())
-    }
-}
-
-impl Eq for Kept<'_> {}
+use crate::kept::Kept;
+use dlock_store::Version;
 
 /// One entry of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +97,8 @@ fn read_key<'a>(payload: &mut &'a [u8]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use dlock_store::Value;
 
     #[test]
     fn entries_are_read_as_they_were_written_and_nothing_else_is() {

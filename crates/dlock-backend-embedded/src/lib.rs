@@ -30,6 +30,7 @@ mod entry;
 mod error;
 mod files;
 mod frame;
+mod kept;
 mod log;
 mod map;
 mod order;

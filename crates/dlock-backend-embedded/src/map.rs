@@ -1,7 +1,7 @@
 //! The records in memory, and what a write is judged by.
 
 use crate::VALUE_BYTES_MAX;
-use crate::entry::Kept;
+use crate::kept::Kept;
 use crate::records::{Records, Stored};
 use dlock_store::{Change, Content, Key, Page, Record, StoreError, Verdict, Version, Write};
 

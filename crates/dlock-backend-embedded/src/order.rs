@@ -83,7 +83,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Kept;
+    use crate::kept::Kept;
     use dlock_store::Version;
     use rand::rngs::StdRng;
     use rand::seq::SliceRandom;

@@ -1,6 +1,6 @@
 //! All records that there are: found by key, and listed in order.
 
-use crate::entry::Kept;
+use crate::kept::Kept;
 use crate::order::Order;
 use crate::slots::Slots;
 use dlock_store::Version;

@@ -1,6 +1,6 @@
-//! Where the records are: each has a number, and one piece of memory for its key and its value.
+//! Where the records are: each has a number, and mostly one piece of memory for its key and its value.
 
-use crate::entry::Kept;
+use crate::kept::Kept;
 use dlock_store::{Value, Version};
 
 /// How many slots are made at a time: what grows never moves what is there.

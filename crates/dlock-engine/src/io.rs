@@ -346,7 +346,7 @@ fn write(resource: &ResourceId, commit: Commit, guarded: bool, session_keys: &mu
         key: keys::resource(resource),
         expected: Version(commit.expected),
         change: match commit.change {
-            coordinator::Change::Put(pieces) => Change::Put(pieces.into_iter().collect()),
+            coordinator::Change::Put(pieces) => Change::Put(pieces.into()),
             coordinator::Change::Delete { floor } => Change::Delete { floor },
         },
         guards: if guarded { commit.guards.iter().map(guard).collect() } else { Default::default() },

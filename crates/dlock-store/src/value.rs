@@ -48,6 +48,13 @@ impl PartialEq<Bytes> for Value {
     }
 }
 
+impl From<SmallVec<[Bytes; 1]>> for Value {
+    /// Pieces.
+    fn from(pieces: SmallVec<[Bytes; 1]>) -> Value {
+        Value(pieces)
+    }
+}
+
 impl FromIterator<Bytes> for Value {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Value {
         Value(pieces.into_iter().collect())

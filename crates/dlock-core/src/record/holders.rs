@@ -30,7 +30,7 @@ struct Piece {
 
 impl EncodedHolders {
     /// All of them, as they stand in the record.
-    pub(crate) fn pieces(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         self.pieces.iter().map(|piece| &piece.bytes)
     }
 
@@ -52,25 +52,20 @@ impl EncodedHolders {
 
     /// Takes one away; the last one takes its index.
     pub(crate) fn swap_remove(&mut self, index: usize) {
-        let Some(piece) = self.pieces.last_mut() else { return };
-        let last = piece.bytes[piece.range(piece.ends.len() - 1)].to_vec();
-        let is_last = index / PIECE == self.pieces.len() - 1 && index % PIECE == self.last_len() - 1;
-        if !is_last {
-            self.pieces[index / PIECE].replace(index % PIECE, &last);
+        let Some(mut tail) = self.pieces.pop() else { return };
+        let last = tail.range(tail.ends.len() - 1);
+        match self.pieces.get_mut(index / PIECE) {
+            Some(piece) => piece.replace(index % PIECE, &tail.bytes[last.clone()]),
+            None if index % PIECE < tail.ends.len() - 1 => {
+                let entry = tail.bytes[last].to_vec();
+                tail.replace(index % PIECE, &entry);
+            }
+            None => {} // it is the last one itself
         }
-        self.pop();
-    }
-
-    fn last_len(&self) -> usize {
-        self.pieces.last().map_or(0, |piece| piece.ends.len())
-    }
-
-    fn pop(&mut self) {
-        let Some(piece) = self.pieces.last_mut() else { return };
-        piece.ends.pop();
-        match piece.ends.last() {
-            Some(end) => piece.bytes.truncate(*end),
-            None => drop(self.pieces.pop()),
+        tail.ends.pop();
+        if let Some(end) = tail.ends.last() {
+            tail.bytes.truncate(*end);
+            self.pieces.push(tail);
         }
     }
 }

@@ -132,8 +132,10 @@ impl Resource {
         };
         let mut holders = self.holders.encoded().map(EncodedHolders::pieces).into_iter().flatten();
         match (holders.next(), holders.next()) {
-            (None, _) => Pieces::from_buf([encode_around(&before, &[], &after)]),
-            (Some(only), None) => Pieces::from_buf([encode_around(&before, only, &after)]),
+            (only, None) => {
+                let only = only.map(Bytes::as_ref).unwrap_or_default();
+                Pieces::from_buf([encode_around(&before, only, &after)])
+            }
             (first, second) => encode_beside(&before, first.into_iter().chain(second).chain(holders), &after),
         }
     }
