@@ -1,6 +1,39 @@
 //! What an engine is told at its start.
 
+use dlock_core::{Namespace, ResourceId};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// Which resources a server may *master* where the store is shared: grant and release from its own memory, while nobody else
+/// asks for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mastering {
+    /// None: each grant is in the store before it is told.
+    #[default]
+    Off,
+    /// Those of these namespaces.
+    Namespaces(BTreeSet<Namespace>),
+    /// All.
+    All,
+}
+
+impl Mastering {
+    /// Whether any resource may be mastered.
+    pub fn is_on(&self) -> bool {
+        *self != Mastering::Off
+    }
+
+    /// Whether this resource may be mastered.
+    pub fn covers(&self, resource: &ResourceId) -> bool {
+        match self {
+            Mastering::Off => false,
+            Mastering::Namespaces(namespaces) => {
+                namespaces.iter().any(|namespace| namespace.as_str() == resource.namespace())
+            }
+            Mastering::All => true,
+        }
+    }
+}
 
 /// Limits and habits of an engine. The defaults suit a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +59,8 @@ pub struct EngineConfig {
     pub sweep_interval: Duration,
     /// How many shards the resources are divided into: those of different shards don't wait for each other.
     pub shards: usize,
+    /// Which resources may be mastered.
+    pub mastering: Mastering,
     /// How long a store's answer is waited for before its outcome counts as unknown.
     pub store_timeout: Duration,
 }
@@ -43,6 +78,7 @@ impl Default for EngineConfig {
             idle_resources_max: 10_000,
             sweep_interval: Duration::from_secs(30),
             shards: 16,
+            mastering: Mastering::Off,
             store_timeout: Duration::from_secs(5),
         }
     }

@@ -14,7 +14,7 @@ use dlock_core::coordinator::Failure;
 use dlock_core::lease::{LeaseTerms, MemberLease, MemberObserver};
 use dlock_core::resource::{Command, Grant, Outcome, Queued};
 use dlock_core::session::{ClientInfo, EndReason};
-use dlock_core::{Epoch, LockId, LockKey, MemberId, Namespace, ResourceId, SessionId, Token};
+use dlock_core::{Epoch, LockId, LockKey, MemberId, Mode, Namespace, ResourceId, SessionId, Token};
 use dlock_runtime::Environment;
 use dlock_store::{Condition, Store};
 use futures::stream::BoxStream;
@@ -80,6 +80,8 @@ pub struct Claim {
     pub resource: ResourceId,
     /// Its token, where the client believes to hold it.
     pub token: Option<Token>,
+    /// The mode on which the client counts, where it believes to hold it: of a downgrade that has no answer yet, the lower one.
+    pub mode: Option<Mode>,
     /// The request that waits for this lock (an acquire or a conversion), if one does: told when it is granted.
     pub waiting: Option<RequestId>,
 }

@@ -25,7 +25,7 @@ mod timers;
 mod view;
 
 pub use caller::{Caller, Reply};
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Mastering};
 pub use engine::{
     AttachSession, Claim, ClaimState, Engine, Health, OpenSession, Secret, Session, StartError, Statistics,
     TokenCheck,

@@ -82,6 +82,7 @@ impl Shared {
             version: record.version.0,
             last_token: resource.last_token(),
             value: resource.value(),
+            mastered_by: None,
             holders: holders.collect(),
             queue: queue.collect(),
         })

@@ -15,6 +15,8 @@ pub struct ResourceView {
     pub last_token: Token,
     /// The value block.
     pub value: ValueRead,
+    /// Another server grants and releases it from its own memory: who holds it and who waits, only that server can say.
+    pub mastered_by: Option<MemberId>,
     /// Granted locks.
     pub holders: Vec<HolderView>,
     /// Conversions, then waiting requests, in the order of service.

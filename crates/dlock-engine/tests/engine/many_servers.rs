@@ -56,8 +56,8 @@ async fn a_session_moves_with_its_locks_its_waits_and_their_places() {
     let after = later.start(1, "r", Mode::Exclusive);
     settle().await;
     let claims = vec![
-        Claim { lock: LockId(1), resource: name("mine"), token: Some(held.token), waiting: None },
-        Claim { lock: LockId(2), resource: name("r"), token: None, waiting: Some(RequestId(1)) },
+        Claim { lock: LockId(1), resource: name("mine"), token: Some(held.token), mode: Some(held.mode), waiting: None },
+        Claim { lock: LockId(2), resource: name("r"), token: None, mode: None, waiting: Some(RequestId(1)) },
     ];
     let caller = Caller::new();
     let (session, secret) = (mover.session.id(), mover.secret.clone());
@@ -181,7 +181,7 @@ async fn after_a_long_lapse_a_server_has_its_clients_attach_anew() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     // The peer may be ending the session at this moment: only the store can say.
     assert_eq!(holder.session.heartbeat(holder.session.epoch()), Err(SessionError::Moved));
-    let claim = Claim { lock: LockId(1), resource: name("r"), token: None, waiting: None };
+    let claim = Claim { lock: LockId(1), resource: name("r"), token: None, mode: None, waiting: None };
     let attach = AttachSession {
         session: holder.session.id(),
         secret: holder.secret.clone(),

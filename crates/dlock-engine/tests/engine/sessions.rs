@@ -37,7 +37,7 @@ async fn attach_as(
 }
 
 fn claim(lock: u64, resource: &str) -> Claim {
-    Claim { lock: LockId(lock), resource: name(resource), token: None, waiting: None }
+    Claim { lock: LockId(lock), resource: name(resource), token: None, mode: None, waiting: None }
 }
 
 #[tokio::test(start_paused = true)]

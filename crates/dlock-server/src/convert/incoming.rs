@@ -237,6 +237,7 @@ pub(crate) fn claims(claims: Vec<v1::Claim>, at: &str) -> Result<Vec<Claim>, Fau
             lock: lock_id(claim.lock_id, &at)?,
             resource: resource(claim.resource, &at)?,
             token: claim.token.map(|number| token(number, &path(&at, "token"))).transpose()?,
+            mode: None,
             waiting: claim.waiting_sequence.map(RequestId),
         })
     };
