@@ -6,12 +6,13 @@ use dlock_core::coordinator::{
     Action, Commit, CommitResult, Content, Coordinator, Loaded, Rules, SessionGuard,
 };
 use dlock_core::resource::{Command, Patience, Resource};
-use dlock_core::{LockId, LockKey, Mode, Token};
+use dlock_core::{LockId, LockKey, MemberId, Mode, Token};
 use std::hint::black_box;
 
 pub(crate) const GROUP: &str = "coordinator";
 
-const RULES: Rules = Rules { generation: 0, guards: true, exclusive: true };
+const RULES: Rules =
+    Rules { generation: 0, guards: true, exclusive: true, member: MemberId(1), masters: false, period: None };
 
 /// A coordinator, and the version that its store has reached.
 struct Played {
@@ -27,7 +28,7 @@ impl Played {
 
     /// Takes commands until nothing is left to be done; how many were answered.
     fn take(&mut self, commands: &[Command]) -> usize {
-        let guard = SessionGuard { session: OWN.session, version: 1, moved: false };
+        let guard = SessionGuard { session: OWN.session, version: 1, moved: false, claims_all: true };
         for (ticket, command) in commands.iter().enumerate() {
             self.coordinator.submit(ticket as u64, command.clone(), Some(guard), &RULES, &mut self.actions);
         }

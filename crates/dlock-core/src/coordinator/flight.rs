@@ -46,6 +46,8 @@ pub(super) enum FlightKind {
     Commands,
     /// Deletes a record that nobody uses.
     Collection,
+    /// Asks for a resource that another server masters.
+    Recall,
 }
 
 /// A commit and its commands.
@@ -58,6 +60,8 @@ pub(super) struct Flight<T> {
     pub(super) may_arrive: bool,
     /// Whether there is anything to write.
     pub(super) writes: bool,
+    /// This server's lease period when it was sent.
+    pub(super) period: Option<u64>,
     change: Change,
     guards: SmallVec<[SessionGuard; 2]>,
     done: Vec<Done<T>>,
@@ -71,20 +75,43 @@ impl<T> Flight<T> {
         resource: &mut Resource,
         rules: &Rules,
     ) -> Flight<T> {
-        let mut flight = Flight {
-            kind: FlightKind::Commands,
-            expected,
-            resends: 0,
-            may_arrive: false,
-            writes: false,
-            change: Change::Put(Pieces::new()),
-            guards: SmallVec::new(),
-            done: Vec::with_capacity(commands.len()),
-        };
+        let mut flight = Flight::empty(FlightKind::Commands, expected, rules);
+        flight.done.reserve_exact(commands.len());
         for pending in commands {
             flight.apply(pending, resource, rules);
         }
         flight
+    }
+
+    /// Believes clients what they claim of a resource whose master is dead.
+    pub(super) fn of_claims(
+        claims: Vec<Pending<T>>,
+        expected: u64,
+        resource: &mut Resource,
+        rules: &Rules,
+    ) -> Flight<T> {
+        let mut flight = Flight::empty(FlightKind::Commands, expected, rules);
+        for pending in claims {
+            let Command::Claim(claim) = &pending.command else { continue };
+            let applied = resource.claim(claim);
+            flight.add(pending, applied.outcome, applied.promoted, SmallVec::new());
+        }
+        flight
+    }
+
+    /// One that carries no commands.
+    pub(super) fn empty(kind: FlightKind, expected: u64, rules: &Rules) -> Flight<T> {
+        Flight {
+            kind,
+            expected,
+            resends: 0,
+            may_arrive: false,
+            writes: false,
+            period: rules.period,
+            change: Change::Put(Pieces::new()),
+            guards: SmallVec::new(),
+            done: Vec::new(),
+        }
     }
 
     /// Deletes the record, remembering its last token.
@@ -95,6 +122,7 @@ impl<T> Flight<T> {
             resends: 0,
             may_arrive: false,
             writes: true,
+            period: None,
             change: Change::Delete { floor: last_token.get() },
             guards: SmallVec::new(),
             done: Vec::new(),
@@ -112,13 +140,36 @@ impl<T> Flight<T> {
         // Without guards, a late commit of the session's former home might still change this: make it fail.
         let touch = !rules.guards && may_be_undone(&pending, &outcome);
         self.writes |= applied.changed || touch;
-        if let Some(guard) = pending.guard
-            && !self.guards.contains(&guard)
-        {
+        let vanished = if revoked { vanished } else { SmallVec::new() };
+        self.add(pending, outcome, applied.promoted, vanished);
+    }
+
+    fn add(
+        &mut self,
+        pending: Pending<T>,
+        outcome: Outcome,
+        promoted: SmallVec<[Grant; 1]>,
+        vanished: SmallVec<[LockKey; 1]>,
+    ) {
+        if let Some(guard) = pending.guard {
+            self.guard_by(guard);
+        }
+        self.done.push(Done { pending, outcome, promoted, vanished });
+    }
+
+    /// Binds the commit to one more session's record.
+    pub(super) fn guard_by(&mut self, guard: SessionGuard) {
+        if !self.guards.contains(&guard) {
             self.guards.push(guard);
         }
-        let vanished = if revoked { vanished } else { SmallVec::new() };
-        self.done.push(Done { pending, outcome, promoted: applied.promoted, vanished });
+    }
+
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Pending<T>> + Clone {
+        self.done.iter().map(|done| &done.pending)
+    }
+
+    pub(super) fn guards(&self) -> &[SessionGuard] {
+        &self.guards
     }
 
     /// Whether the answers hold though nothing is written.
@@ -203,6 +254,8 @@ fn may_be_undone<T>(pending: &Pending<T>, outcome: &Outcome) -> bool {
         Command::Release { .. } => is_not_found(outcome),
         Command::Cancel { .. } => moved || is_not_found(outcome),
         Command::Acquire(_) | Command::Convert(_) => moved && matches!(outcome, Outcome::Refused(_)),
+        // Nor may the resource be mastered meanwhile by the former home, which then had to be asked.
+        Command::Claim(_) => moved,
         Command::Revoke { .. } | Command::Purge { .. } | Command::Query { .. } => false,
     }
 }

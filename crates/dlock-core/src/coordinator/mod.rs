@@ -32,14 +32,16 @@
 //!   it has no such lock, or not the mode: a commit from the session's former home may still be under way, verified.
 
 mod flight;
+mod mastery;
 #[cfg(test)]
 mod tests;
 
 use crate::record::Pieces;
-use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
-use crate::{LockKey, ModeSet, SessionId, Token};
+use crate::resource::{Command, Grant, Master, Outcome, Refusal, Resource};
+use crate::{LockKey, MemberId, ModeSet, SessionId, Token};
 use bytes::Bytes;
 use flight::{Flight, FlightKind, Pending};
+use mastery::Mastery;
 use smallvec::SmallVec;
 use std::collections::HashSet;
 
@@ -59,6 +61,13 @@ pub struct Rules {
     pub guards: bool,
     /// Nobody else writes to the store.
     pub exclusive: bool,
+    /// This server.
+    pub member: MemberId,
+    /// This server may become the resource's master, or go on to be.
+    pub masters: bool,
+    /// The period of this server's lease, if that holds at this moment: a number that changes whenever it had run out. A
+    /// master answers from memory in the period in which it became one.
+    pub period: Option<u64>,
 }
 
 /// The session record that a command's commit must find unchanged: it names the epoch in which the command's
@@ -71,6 +80,8 @@ pub struct SessionGuard {
     pub version: u64,
     /// The session had another attachment before: what its former home has under way may still arrive.
     pub moved: bool,
+    /// Its client can claim all its locks when it comes to another home. Of others, every lock must be in the store.
+    pub claims_all: bool,
 }
 
 /// A record as read from the store.
@@ -206,6 +217,8 @@ enum State<T> {
     Committing { resource: Box<Resource>, flight: Box<Flight<T>> },
     /// The commit's outcome is unknown, and the record is being read.
     Resolving { resource: Box<Resource>, flight: Box<Flight<T>> },
+    /// Another server masters the resource, says the record as of `version`. How it stands, only that server knows.
+    Elsewhere { version: u64, resource: Box<Resource> },
 }
 
 /// One resource's commands on their way to the store. See the module's documentation.
@@ -224,6 +237,8 @@ pub struct Coordinator<T> {
     doubted: Option<u64>,
     /// The modes that were wanted in the queue when [`Action::Contention`] was last considered.
     wanted: ModeSet,
+    /// Kept only of a resource that this server may master.
+    mastery: Option<Box<Mastery>>,
 }
 
 impl<T> Default for Coordinator<T> {
@@ -236,6 +251,7 @@ impl<T> Default for Coordinator<T> {
             ended: Vec::new(),
             doubted: None,
             wanted: ModeSet::EMPTY,
+            mastery: None,
         }
     }
 }
@@ -260,13 +276,15 @@ impl<T> Coordinator<T> {
             State::Settled { resource, .. }
             | State::Committing { resource, .. }
             | State::Resolving { resource, .. } => Some(resource),
-            State::Unknown | State::Loading { .. } => self.base.as_deref(),
+            State::Unknown | State::Loading { .. } => self.truth().or(self.base.as_deref()),
+            State::Elsewhere { .. } => None,
         }
     }
 
     /// Whether no command is under way and nothing is being read or written: it can be dropped without loss.
     pub fn is_quiet(&self) -> bool {
-        let under_way = !matches!(self.state, State::Unknown | State::Settled { .. });
+        let under_way =
+            !matches!(self.state, State::Unknown | State::Settled { .. } | State::Elsewhere { .. });
         self.pending.is_empty() && !under_way && self.doubted.is_none()
     }
 
@@ -287,6 +305,9 @@ impl<T> Coordinator<T> {
     /// all that were gathered.
     pub fn gather(&mut self, ticket: T, command: Command, guard: Option<SessionGuard>, rules: &Rules) {
         let fresh = rules.exclusive;
+        if rules.masters && self.mastery.is_none() {
+            self.mastery = Some(Box::new(Mastery::new()));
+        }
         self.pending.push(Pending { ticket, command, guard, fresh, read_begun: false, retried: false });
     }
 
@@ -329,6 +350,9 @@ impl<T> Coordinator<T> {
                 }
             }
             CommitResult::SessionRefused(guard) => {
+                if let Some(mastery) = self.mastery.as_deref_mut() {
+                    mastery.refused(guard);
+                }
                 self.doubt(&flight);
                 self.take_back(*flight);
                 self.refuse(guard, out);
@@ -339,7 +363,13 @@ impl<T> Coordinator<T> {
                 self.state = State::Resolving { resource, flight };
                 out.push(Action::Load);
             }
-            CommitResult::NotApplied { reason } => self.give_up(*flight, reason, out),
+            CommitResult::NotApplied { reason } => {
+                // Those who wait for a resource that can't be asked for are to hear of it.
+                if flight.kind == FlightKind::Recall {
+                    self.fail_all(Failure::Unavailable { reason: reason.clone() }, out);
+                }
+                self.give_up(*flight, reason, out);
+            }
         }
         self.advance(rules, out);
     }
@@ -349,15 +379,19 @@ impl<T> Coordinator<T> {
         let owes_news = self.owes_news();
         match &mut self.state {
             State::Loading { again } => *again = true,
-            State::Settled { version, .. } => match news {
+            State::Settled { version, .. } | State::Elsewhere { version, .. } => match news {
                 Some(loaded) if loaded.version <= *version => {}
                 Some(loaded) => {
-                    self.state = State::Unknown;
+                    self.set_aside();
                     self.adopt(loaded, rules, out);
                 }
                 None => self.load(out),
             },
             State::Unknown if owes_news => self.load(out),
+            // Only this server can give it back.
+            State::Unknown if news.as_ref().is_some_and(|news| is_recalled(news, rules.member)) => {
+                self.load(out);
+            }
             // The commit in flight finds out by itself, and nobody waits for news of what was never known.
             State::Unknown | State::Committing { .. } | State::Resolving { .. } => {}
         }
@@ -367,21 +401,28 @@ impl<T> Coordinator<T> {
     /// Whether [`Coordinator::recheck`] is due now and then: somebody waits, or a commit that was given up may still
     /// arrive.
     pub fn needs_rechecks(&self) -> bool {
-        self.is_in_doubt() || self.latest().is_some_and(|resource| !resource.queued_modes().is_empty())
+        self.is_in_doubt()
+            || self.waits_for().is_some()
+            || self.latest().is_some_and(|resource| !resource.queued_modes().is_empty())
     }
 
     /// Looks at the store though nothing was heard: a lost wake-up then costs latency, never liveness.
-    pub fn recheck(&mut self, out: &mut Vec<Action<T>>) {
+    pub fn recheck(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
         let unknown = matches!(self.state, State::Unknown) && (self.owes_news() || self.is_in_doubt());
-        if unknown || matches!(self.state, State::Settled { .. }) {
+        // What a master has is the truth, and who wants it says so again and again.
+        let settled =
+            matches!(self.state, State::Settled { .. }) && (!self.is_master() || self.is_in_doubt());
+        if unknown || settled {
             self.load(out);
+        } else if self.waits_for().is_some() {
+            self.recall(rules, out);
         }
     }
 
     /// Whether somebody may have been told of the record what it says no longer. After a read or a commit that failed,
     /// nothing is known of it, but those who wait still do.
     fn owes_news(&self) -> bool {
-        self.base.is_some() || !self.untold.is_empty()
+        self.base.is_some() || self.truth().is_some() || !self.untold.is_empty()
     }
 
     /// Whether a commit that was given up may still arrive: a recheck sees to it that it can't.
@@ -405,6 +446,9 @@ impl<T> Coordinator<T> {
         match std::mem::replace(&mut self.state, State::Unknown) {
             State::Settled { version, resource } if resource.is_collectable() && self.pending.is_empty() => {
                 let flight = Flight::collection(version, resource.last_token());
+                if self.is_master() {
+                    self.keep(resource.clone());
+                }
                 out.push(Action::Commit(flight.commit()));
                 self.state = State::Committing { resource, flight: Box::new(flight) };
                 true
@@ -417,12 +461,8 @@ impl<T> Coordinator<T> {
     }
 
     fn load(&mut self, out: &mut Vec<Action<T>>) {
-        if let State::Settled { resource, .. } =
-            std::mem::replace(&mut self.state, State::Loading { again: false })
-            && self.base.is_none()
-        {
-            self.base = Some(resource);
-        }
+        self.set_aside();
+        self.state = State::Loading { again: false };
         for pending in &mut self.pending {
             pending.read_begun = true;
         }
@@ -431,31 +471,67 @@ impl<T> Coordinator<T> {
 
     /// Starts what can be started: a read where the record is unknown, a commit where it is known.
     pub fn advance(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
-        let doubted = matches!(self.state, State::Settled { version, .. } if self.doubted == Some(version));
-        if self.pending.is_empty() && !doubted {
+        if self.pending.is_empty() && !self.has_to_write() {
             return;
         }
         match std::mem::replace(&mut self.state, State::Unknown) {
             State::Unknown => self.load(out),
             State::Settled { version, resource } => self.start(version, resource, rules, out),
+            State::Elsewhere { version, resource } => {
+                let recalled = resource.master().is_some_and(|master| master.recalled);
+                self.state = State::Elsewhere { version, resource };
+                if !recalled {
+                    self.recall(rules, out);
+                }
+            }
             busy => self.state = busy,
         }
     }
 
-    /// Applies all that waits and sends one commit for it, or answers at once what changes nothing.
+    /// Whether the record must be written though no command wants it: a commit that was given up may still arrive, or the
+    /// resource is to be given back.
+    fn has_to_write(&self) -> bool {
+        matches!(&self.state, State::Settled { version, resource } if self.is_write_due(*version, resource))
+    }
+
+    fn is_write_due(&self, version: u64, resource: &Resource) -> bool {
+        let yields = self.mastery.as_deref().is_some_and(Mastery::is_yielding);
+        self.doubted == Some(version) || resource.master().is_some_and(Master::is_asked) || yields
+    }
+
+    /// Applies all that waits and sends one commit for it, or answers at once what changes nothing, or what a master may
+    /// answer from memory.
     fn start(&mut self, version: u64, mut resource: Box<Resource>, rules: &Rules, out: &mut Vec<Action<T>>) {
-        if !rules.exclusive && self.base.is_none() {
+        let has_to_write = self.is_write_due(version, &resource);
+        let commands = self.take_pending();
+        if !has_to_write && self.answers_from_memory(&resource, &commands, rules) {
+            if let Some(mastery) = self.mastery.as_deref_mut() {
+                mastery.has_answered(commands.len());
+            }
+            let flight = Flight::of(commands, version, &mut resource, rules);
+            flight.answer(out);
+            self.settle(version, resource, out);
+            return self.advance(rules, out);
+        }
+        let masters = self.is_master();
+        if masters {
+            self.keep(resource.clone());
+        } else if !rules.exclusive && self.base.is_none() {
             self.base = Some(resource.clone());
         }
-        let commands = self.take_pending();
+        let mark = resource.take_master();
         let mut flight = Flight::of(commands, version, &mut resource, rules);
-        flight.writes |= self.doubted == Some(version);
+        flight.writes |= has_to_write || masters;
         if flight.writes {
+            if !mark.is_some_and(|mark| mark.is_asked()) {
+                self.mark(&mut flight, &mut resource, rules);
+            }
             flight.change_to(resource.encode_in_pieces());
             out.push(Action::Commit(flight.commit()));
             self.state = State::Committing { resource, flight: Box::new(flight) };
             return;
         }
+        resource.set_master(mark);
         self.state = State::Settled { version, resource };
         if flight.is_fresh() {
             flight.answer(out);
@@ -493,10 +569,29 @@ impl<T> Coordinator<T> {
             self.doubted = None;
             self.base = None;
             self.state = State::Unknown;
+            self.mastery = None;
             return;
         }
+        if let Some(mastery) = self.mastery.as_deref_mut() {
+            if is_elsewhere(&resource, rules) {
+                mastery.lost(version);
+            } else {
+                mastery.committed(version, &resource, flight.guards(), flight.period);
+            }
+        }
         flight.answer(out);
-        self.base = if rules.exclusive { None } else { Some(resource.clone()) };
+        self.place(version, resource, rules, out);
+    }
+
+    /// The record is as it was read, or written.
+    fn place(&mut self, version: u64, resource: Box<Resource>, rules: &Rules, out: &mut Vec<Action<T>>) {
+        if is_elsewhere(&resource, rules) {
+            self.doubted = self.doubted.filter(|doubted| *doubted == version);
+            self.base = None;
+            self.state = State::Elsewhere { version, resource };
+            return;
+        }
+        self.base = if rules.exclusive || self.is_master() { None } else { Some(resource.clone()) };
         self.settle(version, resource, out);
     }
 
@@ -543,6 +638,11 @@ impl<T> Coordinator<T> {
         for pending in &mut self.pending {
             pending.fresh |= pending.read_begun;
         }
+        if let Some(truth) = self.truth_over(&resource, rules) {
+            return self.place(loaded.version, truth, rules, out);
+        }
+        self.lose_mastery(loaded.version);
+        // Of a resource that is mastered elsewhere, the record says how it stood before its master's sessions went on.
         if let Some(base) = self.base.take() {
             if resource.last_token() < base.last_token() {
                 out.push(Action::WentBack);
@@ -550,8 +650,7 @@ impl<T> Coordinator<T> {
             self.tell_differences(&base, &resource, out);
         }
         self.tell_untold(&resource, out);
-        self.base = if rules.exclusive { None } else { Some(resource.clone()) };
-        self.settle(loaded.version, resource, out);
+        self.place(loaded.version, resource, rules, out);
     }
 
     fn settle(&mut self, version: u64, resource: Box<Resource>, out: &mut Vec<Action<T>>) {
@@ -629,11 +728,148 @@ impl<T> Coordinator<T> {
         }
     }
 
+    /// Whether this server masters the resource: then it must be given back before it is forgotten.
+    pub fn is_master(&self) -> bool {
+        self.mastery.as_deref().is_some_and(Mastery::is_master)
+    }
+
+    /// The resource as only its master knows it, where that is this server.
+    pub fn mastered(&self) -> Option<&Resource> {
+        self.latest().filter(|_| self.is_master())
+    }
+
+    /// Gives the resource back, if this server masters it.
+    pub fn give_back(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
+        if let Some(mastery) = self.mastery.as_deref_mut().filter(|mastery| mastery.is_master()) {
+            mastery.give_back();
+            self.advance(rules, out);
+        }
+    }
+
+    /// The server that masters the resource, and the record's version, where commands wait for it to be given back.
+    pub fn waits_for(&self) -> Option<(MemberId, u64)> {
+        let State::Elsewhere { version, resource } = &self.state else { return None };
+        let master = resource.master().filter(|_| !self.pending.is_empty())?;
+        Some((master.member, *version))
+    }
+
+    /// The server that mastered the resource when its record had this version is dead: it was found silent by a look that
+    /// was sent after [`Coordinator::waits_for`] had said so. From then on it answers nothing from memory before it has
+    /// written the record.
+    ///
+    /// What clients claim is believed. If it is `recovered`, which is to say that since then no session was at home there, and
+    /// none was on its way from there with claims, they have claimed all, and the rest is free.
+    pub fn master_dead(&mut self, version: u64, recovered: bool, rules: &Rules, out: &mut Vec<Action<T>>) {
+        let State::Elsewhere { version: known, resource } = &mut self.state else { return };
+        if *known != version {
+            return;
+        }
+        let mut resource = resource.clone();
+        let is_claim = |pending: &Pending<T>| matches!(pending.command, Command::Claim(_));
+        let (mut claims, others) =
+            std::mem::take(&mut self.pending).into_iter().partition::<Vec<_>, _>(is_claim);
+        let more = claims.split_off(claims.len().min(GUARDS_MAX));
+        self.pending = more.into_iter().chain(others).collect();
+        let mut flight = if !claims.is_empty() {
+            Flight::of_claims(claims, version, &mut resource, rules)
+        } else if let Some(recovered) = resource.recovered().filter(|_| recovered) {
+            *resource = recovered;
+            Flight::empty(FlightKind::Commands, version, rules)
+        } else {
+            return;
+        };
+        flight.writes = true;
+        flight.change_to(resource.encode_in_pieces());
+        out.push(Action::Commit(flight.commit()));
+        self.state = State::Committing { resource, flight: Box::new(flight) };
+    }
+
+    /// Asks for a resource that another server masters. To ask again wakes that server again.
+    fn recall(&mut self, rules: &Rules, out: &mut Vec<Action<T>>) {
+        match std::mem::replace(&mut self.state, State::Unknown) {
+            State::Elsewhere { version, mut resource } => {
+                resource.recall();
+                let mut flight = Flight::empty(FlightKind::Recall, version, rules);
+                flight.change_to(resource.encode_in_pieces());
+                out.push(Action::Commit(flight.commit()));
+                self.state = State::Committing { resource, flight: Box::new(flight) };
+            }
+            state => self.state = state,
+        }
+    }
+
+    fn truth(&self) -> Option<&Resource> {
+        self.mastery.as_deref()?.truth()
+    }
+
+    fn keep(&mut self, resource: Box<Resource>) {
+        if let Some(mastery) = self.mastery.as_deref_mut() {
+            mastery.keep(resource);
+        }
+    }
+
+    /// The state is to be replaced: keeps how the resource stood.
+    fn set_aside(&mut self) {
+        if let State::Settled { resource, .. } = std::mem::replace(&mut self.state, State::Unknown) {
+            if self.is_master() {
+                self.keep(resource);
+            } else if self.base.is_none() {
+                self.base = Some(resource);
+            }
+        }
+    }
+
+    /// What a master knows, with its mark as it stands in the record, if that still says that it is the master.
+    fn truth_over(&mut self, record: &Resource, rules: &Rules) -> Option<Box<Resource>> {
+        let master = record.master().filter(|master| master.member == rules.member)?.clone();
+        let mut truth = self.mastery.as_deref_mut()?.take_truth()?;
+        truth.set_master(Some(master));
+        Some(truth)
+    }
+
+    /// Somebody else has written the record: what this server knew as its master is what it told.
+    fn lose_mastery(&mut self, version: u64) {
+        if let Some(truth) = self.mastery.as_deref_mut().and_then(|mastery| mastery.lost(version)) {
+            self.base = Some(truth);
+        }
+    }
+
+    fn answers_from_memory(&self, resource: &Resource, commands: &[Pending<T>], rules: &Rules) -> bool {
+        let Some(mastery) = self.mastery.as_deref().filter(|_| rules.masters) else { return false };
+        mastery.answers(resource, commands, rules)
+    }
+
+    /// Makes this server the resource's master with this commit, or keeps it so, or gives the resource back.
+    fn mark(&mut self, flight: &mut Flight<T>, resource: &mut Resource, rules: &Rules) {
+        let mastery = self.mastery.as_deref().filter(|_| rules.masters);
+        let mark = mastery.and_then(|mastery| mastery.mark(rules, resource, flight.commands()));
+        let (master, guards) = mark.unzip();
+        guards.into_iter().flatten().for_each(|guard| flight.guard_by(guard));
+        resource.set_master(master);
+    }
+
     fn fail_all(&mut self, failure: Failure, out: &mut Vec<Action<T>>) {
         for pending in std::mem::take(&mut self.pending) {
             out.push(Action::Fail { ticket: pending.ticket, failure: failure.clone() });
         }
     }
+}
+
+/// Whether another server masters the resource.
+fn is_elsewhere(resource: &Resource, rules: &Rules) -> bool {
+    resource.master().is_some_and(|master| master.member != rules.member)
+}
+
+/// Whether the record says that others ask this server for the resource: who gets such news and has it not in memory gives
+/// it back all the same.
+pub fn is_recalled(news: &Loaded, member: MemberId) -> bool {
+    let Content::Present(bytes) = &news.content else { return false };
+    if !crate::record::is_mastered(bytes) {
+        return false;
+    }
+    let resource = Resource::decode(bytes).ok();
+    let master = resource.as_ref().and_then(Resource::master);
+    master.is_some_and(|master| master.member == member && master.is_asked())
 }
 
 /// Whether an outcome says that there was nothing to end.

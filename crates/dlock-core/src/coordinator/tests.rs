@@ -1,12 +1,15 @@
 //! The coordinator against a store that the test plays by hand.
 
+mod mastering;
+
 use super::*;
 use crate::resource::{Acquire, Convert, Patience, ValueUpdate};
 use crate::{LockId, Mode, SessionId, ValueBlock};
 
-const ALONE: Rules = Rules { generation: 0, guards: true, exclusive: true };
-const SHARED: Rules = Rules { generation: 0, guards: true, exclusive: false };
-const UNGUARDED: Rules = Rules { generation: 0, guards: false, exclusive: false };
+const ALONE: Rules =
+    Rules { generation: 0, guards: true, exclusive: true, member: MemberId(1), masters: false, period: None };
+const SHARED: Rules = Rules { exclusive: false, ..ALONE };
+const UNGUARDED: Rules = Rules { guards: false, ..SHARED };
 
 fn key(session: u128, lock: u64) -> LockKey {
     LockKey { session: SessionId(session), lock: LockId(lock) }
@@ -26,11 +29,11 @@ fn release(key: LockKey) -> Command {
 }
 
 fn guard(session: u128) -> Option<SessionGuard> {
-    Some(SessionGuard { session: SessionId(session), version: 1, moved: false })
+    Some(SessionGuard { session: SessionId(session), version: 1, moved: false, claims_all: true })
 }
 
 fn moved(session: u128) -> Option<SessionGuard> {
-    Some(SessionGuard { session: SessionId(session), version: 2, moved: true })
+    Some(SessionGuard { session: SessionId(session), version: 2, moved: true, claims_all: true })
 }
 
 /// One server's coordinator, with what it asked for.
@@ -272,7 +275,7 @@ fn refusals_of_more_sessions_than_a_commit_can_guard_are_all_told() {
     server.submit("first", acquire(key(1, 1)), guard(1));
     server.serve(&mut store);
     let sessions = 2 * GUARDS_MAX as u128 + 10;
-    server.coordinator.recheck(&mut server.actions);
+    server.coordinator.recheck(&server.rules, &mut server.actions);
     for session in 2..=sessions {
         server.submit("tries", acquire_with(key(session, 1), Mode::Exclusive, Patience::Try), guard(session));
     }
@@ -464,7 +467,7 @@ fn a_commit_that_was_given_up_is_kept_from_arriving_though_nobody_asks_again() {
     let (mut server, mut store) = (Server::new(SHARED), Store::empty());
     let late = server.give_up_acquire("a", key(1, 1), &store);
     assert!(server.coordinator.is_in_doubt());
-    server.coordinator.recheck(&mut server.actions);
+    server.coordinator.recheck(&server.rules, &mut server.actions);
     server.serve(&mut store);
     assert!(!server.coordinator.is_in_doubt() && server.coordinator.is_quiet());
     assert_eq!(store.commit(&late), CommitResult::Conflict { current: None });
@@ -477,7 +480,7 @@ fn what_a_session_that_has_moved_is_refused_is_not_granted_by_its_former_home() 
     former.submit("a", acquire(key(1, 1)), guard(1));
     former.serve(&mut store);
     // While it reads, a release and a try gather.
-    former.coordinator.recheck(&mut former.actions);
+    former.coordinator.recheck(&former.rules, &mut former.actions);
     former.take_load();
     former.submit("r", release(key(1, 1)), guard(1));
     former.submit("t", acquire_with(key(2, 1), Mode::Exclusive, Patience::Try), guard(2));
@@ -542,11 +545,11 @@ fn one_holds_and_two_waits() -> (Store, Server, Server) {
 fn a_waiter_is_told_of_its_grant_though_a_read_failed_before() {
     for recheck in [true, false] {
         let (mut store, _, mut two) = one_holds_and_two_waits();
-        two.coordinator.recheck(&mut two.actions);
+        two.coordinator.recheck(&two.rules, &mut two.actions);
         two.take_load();
         two.coordinator.loaded(Err("gone".to_owned()), &SHARED, &mut two.actions);
         if recheck {
-            two.coordinator.recheck(&mut two.actions);
+            two.coordinator.recheck(&two.rules, &mut two.actions);
         } else {
             two.coordinator.changed(Some(store.read()), &SHARED, &mut two.actions);
         }
@@ -562,7 +565,7 @@ fn a_waiter_is_told_of_its_grant_though_a_commit_failed_before() {
     two.take_commit();
     two.committed(CommitResult::NotApplied { reason: "gone".to_owned() });
     assert_eq!(two.told(), ["c: unavailable"]);
-    two.coordinator.recheck(&mut two.actions);
+    two.coordinator.recheck(&two.rules, &mut two.actions);
     two.serve(&mut store);
     assert_eq!(two.told(), ["promoted 2 token 2", "vanished 1", "contention"]);
 }

@@ -15,6 +15,12 @@
 //!   repeated Waiter waiters = 4;          // in the order of service
 //!   bytes value = 5;
 //!   bool value_stale = 6;
+//!   Master master = 7;                    // since format 2
+//! }
+//! message Master {                        // what it grants and releases meanwhile does not stand here
+//!   bytes member = 1;
+//!   bool recalled = 2;
+//!   Resource claims = 3;                  // what it becomes if the master dies
 //! }
 //! message Holder {
 //!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;
@@ -35,8 +41,10 @@
 //!   bytes owner = 1; uint64 epoch = 2; uint64 ttl_ms = 3; uint64 lock_delay_ms = 4; string principal = 5;
 //!   bytes secret_hash = 6; uint32 state = 7;  // 0 active, 1 expired, 2 closed, 3 revoked
 //!   string client_name = 8; string client_host = 9; uint32 client_pid = 10; string client_version = 11;
-//!   uint64 opened_unix_ms = 12;
+//!   uint64 opened_unix_ms = 12; uint64 attempt = 13;
+//!   bool mastered = 14;                   // its home may hold locks for it of which no record tells
 //! }
+//! message Moving { repeated bytes former = 1; }  // a session's homes whose locks have yet to be claimed
 //! message Member { uint64 counter = 1; string address = 2; uint64 started_unix_ms = 3; string version = 4; }
 //! message Store { bytes store_id = 1; uint32 generation = 2; }
 //! ```
@@ -53,8 +61,11 @@ use bytes::Bytes;
 use prost::Message;
 use smallvec::SmallVec;
 
-/// The format that this release writes.
-pub const FORMAT_VERSION: u8 = 1;
+/// The newest format that this release reads. It writes it only for what the one before could not say: a resource that a
+/// server masters.
+pub const FORMAT_VERSION: u8 = 2;
+/// The format of all else.
+const PLAIN_FORMAT: u8 = 1;
 
 /// Why a record can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,14 +99,19 @@ impl RecordError {
 /// same. Together they are the record.
 pub type Pieces = SmallVec<[Bytes; 1]>;
 
+/// Whether a resource's record may say that a server masters it, at a glance.
+pub fn is_mastered(record: &[u8]) -> bool {
+    record.first().is_some_and(|format| *format > PLAIN_FORMAT)
+}
+
 fn encode(message: &impl Message) -> Bytes {
-    encode_around(message, &[], &())
+    encode_around(PLAIN_FORMAT, message, &[], &())
 }
 
 /// Encodes a message of which some is encoded already: what stands before that, and what stands after it.
-fn encode_around(before: &impl Message, encoded: &[u8], after: &impl Message) -> Bytes {
+fn encode_around(format: u8, before: &impl Message, encoded: &[u8], after: &impl Message) -> Bytes {
     let mut bytes = Vec::with_capacity(1 + before.encoded_len() + encoded.len() + after.encoded_len());
-    bytes.push(FORMAT_VERSION);
+    bytes.push(format);
     before.encode_raw(&mut bytes);
     bytes.extend_from_slice(encoded);
     after.encode_raw(&mut bytes);
@@ -104,21 +120,27 @@ fn encode_around(before: &impl Message, encoded: &[u8], after: &impl Message) ->
 
 /// The same, leaving what is encoded in its pieces.
 fn encode_beside<'a>(
+    format: u8,
     before: &impl Message,
     encoded: impl Iterator<Item = &'a Bytes>,
     after: &impl Message,
 ) -> Pieces {
-    let mut pieces = Pieces::from_buf([encode(before)]);
+    let mut pieces = Pieces::from_buf([encode_around(format, before, &[], &())]);
     pieces.extend(encoded.cloned());
     pieces.push(after.encode_to_vec().into());
     pieces
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, RecordError> {
+    decode_up_to(PLAIN_FORMAT, bytes)
+}
+
+/// Reads a record of a format up to this one.
+fn decode_up_to<M: Message + Default>(newest: u8, bytes: &[u8]) -> Result<M, RecordError> {
     match bytes.split_first() {
         None => Err(RecordError::Empty),
         Some((0, _)) => Err(RecordError::corrupt("format 0 was never written")),
-        Some((found, _)) if *found > FORMAT_VERSION => Err(RecordError::Newer { found: *found }),
+        Some((found, _)) if *found > newest => Err(RecordError::Newer { found: *found }),
         Some((_, body)) => M::decode(body).map_err(|error| RecordError::corrupt(error.to_string())),
     }
 }

@@ -1,9 +1,12 @@
 //! A resource's record.
 
 use super::holders::EncodedHolders;
-use super::{Pieces, RecordError, decode, encode_around, encode_beside};
-use crate::resource::{Alias, Conversion, Granted, Resource, Waiter};
-use crate::{LockId, LockKey, Mode, SessionId, Token, ValueBlock};
+use super::{
+    FORMAT_VERSION, PLAIN_FORMAT, Pieces, RecordError, decode_u128, decode_up_to, encode_around,
+    encode_beside,
+};
+use crate::resource::{Alias, Conversion, Granted, Master, Resource, Waiter};
+use crate::{LockId, LockKey, MemberId, Mode, SessionId, Token, ValueBlock};
 use bytes::Bytes;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -20,6 +23,18 @@ struct RawResource {
     value: Bytes,
     #[prost(bool, tag = "6")]
     value_stale: bool,
+    #[prost(message, optional, boxed, tag = "7")]
+    master: Option<Box<RawMaster>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawMaster {
+    #[prost(bytes = "vec", tag = "1")]
+    member: Vec<u8>,
+    #[prost(bool, tag = "2")]
+    recalled: bool,
+    #[prost(message, optional, tag = "3")]
+    claims: Option<RawResource>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -93,6 +108,22 @@ impl RawHolder {
     }
 }
 
+impl RawMaster {
+    fn of(master: &Master) -> RawMaster {
+        let claims = &master.claims;
+        RawMaster {
+            member: master.member.0.to_be_bytes().to_vec(),
+            recalled: master.recalled,
+            claims: Some(RawResource {
+                last_token: claims.last_token.get(),
+                holders: claims.holders.iter().map(|(key, granted)| RawHolder::of(key, granted)).collect(),
+                value_stale: !claims.value_valid,
+                ..RawResource::default()
+            }),
+        }
+    }
+}
+
 impl Resource {
     /// As it is stored. Equal resources have equal bytes.
     pub fn encode(&self) -> Bytes {
@@ -128,15 +159,19 @@ impl Resource {
             waiters: waiters.collect(),
             value: self.value.bytes().clone(),
             value_stale: !self.value_valid,
+            master: self.master.as_deref().map(|master| Box::new(RawMaster::of(master))),
             ..RawResource::default()
         };
+        let format = if self.master.is_some() { FORMAT_VERSION } else { PLAIN_FORMAT };
         let mut holders = self.holders.encoded().map(EncodedHolders::pieces).into_iter().flatten();
         match (holders.next(), holders.next()) {
             (only, None) => {
                 let only = only.map(Bytes::as_ref).unwrap_or_default();
-                Pieces::from_buf([encode_around(&before, only, &after)])
+                Pieces::from_buf([encode_around(format, &before, only, &after)])
             }
-            (first, second) => encode_beside(&before, first.into_iter().chain(second).chain(holders), &after),
+            (first, second) => {
+                encode_beside(format, &before, first.into_iter().chain(second).chain(holders), &after)
+            }
         }
     }
 
@@ -146,7 +181,10 @@ impl Resource {
     /// [`RecordError::Newer`] if a newer release wrote it; [`RecordError::Corrupt`] if no sequence of commands could
     /// have made it: then it is left alone for a person to look at, rather than guessed at.
     pub fn decode(bytes: &[u8]) -> Result<Resource, RecordError> {
-        let raw: RawResource = decode(bytes)?;
+        Resource::from_raw(decode_up_to(FORMAT_VERSION, bytes)?)
+    }
+
+    fn from_raw(raw: RawResource) -> Result<Resource, RecordError> {
         let mut resource = Resource::new(token(raw.last_token)?);
         resource.value =
             ValueBlock::new(raw.value).map_err(|error| RecordError::corrupt(error.to_string()))?;
@@ -154,8 +192,19 @@ impl Resource {
         raw.holders.into_iter().try_for_each(|holder| resource.add_holder(holder))?;
         raw.conversions.into_iter().try_for_each(|conversion| resource.add_conversion(conversion))?;
         raw.waiters.into_iter().try_for_each(|waiter| resource.add_waiter(waiter))?;
+        resource.master = raw.master.map(|raw| Resource::master_of(*raw)).transpose()?;
         resource.check().map_err(RecordError::corrupt)?;
         Ok(resource)
+    }
+
+    fn master_of(raw: RawMaster) -> Result<Box<Master>, RecordError> {
+        let claims = Resource::from_raw(raw.claims.unwrap_or_default())?;
+        let plain = claims.master.is_none() && claims.queue.is_none() && claims.value.is_empty();
+        if !plain {
+            return Err(RecordError::corrupt("a claim of a mastered resource is no held lock"));
+        }
+        let member = MemberId(decode_u128(&raw.member, "the master")?);
+        Ok(Box::new(Master { member, recalled: raw.recalled, claims }))
     }
 
     fn add_holder(&mut self, raw: RawHolder) -> Result<(), RecordError> {

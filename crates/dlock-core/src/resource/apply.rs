@@ -1,8 +1,8 @@
 //! What each command does.
 
 use super::{
-    Acquire, Alias, Applied, Command, Conversion, Convert, Grant, Granted, LockState, Outcome, Patience,
-    Queue, Queued, Refusal, Resource, ValueUpdate, Waiter,
+    Acquire, Alias, Applied, Claim, Command, Conversion, Convert, Grant, Granted, LockState, Outcome,
+    Patience, Queue, Queued, Refusal, Resource, ValueUpdate, Waiter,
 };
 use crate::{LockKey, Mode, SessionId, Token};
 use smallvec::SmallVec;
@@ -30,7 +30,7 @@ impl Resource {
             Command::Cancel { key } => self.cancel(*key),
             Command::Revoke { key, token } => self.revoke(*key, *token),
             Command::Purge { sessions } => self.purge(sessions),
-            Command::Query { key } => self.query(*key),
+            Command::Query { key } | Command::Claim(Claim { key, .. }) => self.query(*key),
         };
         let promoted = if changed { self.promote(token) } else { SmallVec::new() };
         #[cfg(debug_assertions)]
@@ -229,7 +229,7 @@ impl Resource {
         (Outcome::Purged, !held.is_empty() || !waiting.is_empty())
     }
 
-    fn query(&self, key: LockKey) -> Step {
+    pub(super) fn query(&self, key: LockKey) -> Step {
         let outcome = match self.lock(key) {
             Some(LockState::Granted(grant)) => Outcome::Granted(grant),
             Some(LockState::Converting { held, ahead, .. }) => {

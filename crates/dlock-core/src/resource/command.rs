@@ -54,6 +54,19 @@ pub struct Convert {
     pub value: ValueUpdate,
 }
 
+/// A lock that a client says it holds, when its session comes to another home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The lock.
+    pub key: LockKey,
+    /// The mode on which the client counts.
+    pub mode: Mode,
+    /// The token that it was told.
+    pub token: Token,
+    /// When it was claimed, in milliseconds of Unix time. Shown to people, never compared.
+    pub since_unix_ms: u64,
+}
+
 /// One command. Every one is idempotent: applied twice in a row, the second changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -93,6 +106,9 @@ pub enum Command {
         /// The lock.
         key: LockKey,
     },
+    /// Look a lock up of which its client says that it is held; or, where the server is dead that knew ([`Resource::claim`]),
+    /// believe the client. Answer: as to a query.
+    Claim(Claim),
 }
 
 /// A lock as it was granted.

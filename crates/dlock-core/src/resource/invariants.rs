@@ -32,6 +32,10 @@ impl Resource {
         self.check_conversions()?;
         self.check_waiters()?;
         ensure!(!self.front_is_stuck(), "somebody waits who could be granted");
+        if let Some(master) = self.master.as_deref() {
+            ensure!(self.value.is_empty(), "a resource with a value is mastered");
+            ensure!(self.last_token <= master.limit(), "the master has given tokens above its limit");
+        }
         Ok(())
     }
 

@@ -19,12 +19,14 @@ mod apply;
 mod command;
 mod holders;
 mod invariants;
+mod master;
 mod queue;
 
 pub use command::{
-    Acquire, Applied, Command, Convert, Grant, Outcome, Patience, Queued, Refusal, ValueUpdate,
+    Acquire, Applied, Claim, Command, Convert, Grant, Outcome, Patience, Queued, Refusal, ValueUpdate,
 };
 pub(crate) use holders::{Alias, Granted, Holders};
+pub use master::Master;
 pub(crate) use queue::{Conversion, Queue, Ticket, Waiter};
 
 use crate::{LockKey, Mode, ModeSet, SessionId, Token, ValueBlock, ValueRead};
@@ -57,6 +59,8 @@ pub struct Resource {
     pub(crate) queue: Option<Box<Queue>>,
     pub(crate) value: ValueBlock,
     pub(crate) value_valid: bool,
+    /// Present only while a server masters it.
+    pub(crate) master: Option<Box<Master>>,
 }
 
 impl PartialEq for Resource {
@@ -71,6 +75,7 @@ impl PartialEq for Resource {
             && self.value() == other.value()
             && locks(self).eq(locks(other))
             && self.queue().eq(other.queue())
+            && self.master == other.master
     }
 }
 
@@ -154,6 +159,7 @@ impl Resource {
             queue: None,
             value: ValueBlock::default(),
             value_valid: true,
+            master: None,
         }
     }
 

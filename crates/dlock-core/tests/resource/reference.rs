@@ -1,7 +1,7 @@
 //! The rules of one resource, written down naively and independently: plain lists, no indexes, no cleverness.
 
 use dlock_core::resource::{
-    Acquire, Command, Convert, Grant, Outcome, Patience, Queued, Refusal, ValueUpdate,
+    Acquire, Claim, Command, Convert, Grant, Outcome, Patience, Queued, Refusal, ValueUpdate,
 };
 use dlock_core::{LockId, LockKey, Mode, SessionId, Token, ValueBlock, ValueRead};
 
@@ -92,7 +92,7 @@ impl Reference {
                 self.waiting.retain(|waiting| !sessions.contains(&waiting.key.session));
                 Outcome::Purged
             }
-            Command::Query { key } => self.query(*key),
+            Command::Query { key } | Command::Claim(Claim { key, .. }) => self.query(*key),
         };
         (outcome, self.promote(token))
     }

@@ -56,7 +56,13 @@ async fn a_session_moves_with_its_locks_its_waits_and_their_places() {
     let after = later.start(1, "r", Mode::Exclusive);
     settle().await;
     let claims = vec![
-        Claim { lock: LockId(1), resource: name("mine"), token: Some(held.token), mode: Some(held.mode), waiting: None },
+        Claim {
+            lock: LockId(1),
+            resource: name("mine"),
+            token: Some(held.token),
+            mode: Some(held.mode),
+            waiting: None,
+        },
         Claim { lock: LockId(2), resource: name("r"), token: None, mode: None, waiting: Some(RequestId(1)) },
     ];
     let caller = Caller::new();
