@@ -31,6 +31,9 @@ pub struct SessionRecord {
     pub client: ClientInfo,
     /// When it was opened, in milliseconds of Unix time.
     pub opened_unix_ms: u64,
+    /// Its home, or a former one, may have granted it locks that stand in no record: wherever it goes, they must be claimed
+    /// before others get them.
+    pub mastered: bool,
 }
 
 /// Whether a session lives.
@@ -232,6 +235,7 @@ mod tests {
             state: SessionState::Active,
             client: ClientInfo::default(),
             opened_unix_ms: 0,
+            mastered: false,
         }
     }
 

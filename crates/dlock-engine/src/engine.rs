@@ -346,6 +346,7 @@ impl Engine {
             health.serving = false;
             health.draining = true;
         });
+        self.shared.give_all_back();
         for home in self.shared.all_homes() {
             home.notify(Event::Draining);
         }
@@ -359,6 +360,7 @@ impl Engine {
     /// Stops acting and leaves the members, so that the sessions which are still at home here can be adopted at once.
     pub async fn shutdown(&self) {
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.give_all_back_now().await;
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.stop.cancel();
         self.shared.health.send_modify(|health| health.serving = false);

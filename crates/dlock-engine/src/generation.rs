@@ -149,6 +149,7 @@ impl Shared {
         };
         self.learn(read);
         if raised {
+            self.lease.lock().end_period();
             // What this server has in memory of sessions may be what the store forgot.
             for home in self.all_homes() {
                 self.detach(&home, home.version, &home.record);

@@ -13,6 +13,7 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How an attachment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,10 @@ impl LocalLock {
     }
 }
 
+/// A client can claim so many locks at once, whatever their names, when its session comes to another home. One with more has
+/// each of its locks in the store.
+const CLAIMS_MAX: usize = 1000;
+
 struct Inner {
     standing: Standing,
     lease: HomeLease,
@@ -83,6 +88,8 @@ pub(crate) struct Home {
     /// The version of that write.
     pub(crate) version: u64,
     sink: Arc<dyn EventSink>,
+    /// It has no more than [`CLAIMS_MAX`] locks.
+    claims_all: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -96,8 +103,9 @@ impl Home {
         now: Timestamp,
     ) -> Home {
         let lease = HomeLease::new(record.terms, now);
+        let claims_all = AtomicBool::new(locks.len() <= CLAIMS_MAX);
         let inner = Inner { standing: Standing::Live, lease, locks, in_flight: 0 };
-        Home { id, record, version, sink, inner: Mutex::new(inner) }
+        Home { id, record, version, sink, claims_all, inner: Mutex::new(inner) }
     }
 
     pub(crate) fn terms(&self) -> LeaseTerms {
@@ -110,7 +118,12 @@ impl Home {
 
     /// What a commit for this attachment must find unchanged.
     pub(crate) fn guard(&self) -> SessionGuard {
-        SessionGuard { session: self.id, version: self.version, moved: self.epoch() > Epoch(1) }
+        SessionGuard {
+            session: self.id,
+            version: self.version,
+            moved: self.epoch() > Epoch(1),
+            claims_all: self.claims_all.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn key(&self, lock: LockId) -> LockKey {
@@ -259,6 +272,7 @@ impl Home {
             }
         };
         inner.in_flight += 1;
+        self.claims_all.store(inner.locks.len() <= CLAIMS_MAX, Ordering::Relaxed);
         Ok(resource)
     }
 
@@ -494,6 +508,7 @@ mod tests {
             state: SessionState::Active,
             client: ClientInfo::default(),
             opened_unix_ms: 0,
+            mastered: false,
         };
         let waiting = Waiting { request: RequestId(1), report_position: false, told_ahead: 0 };
         let resource = ResourceId::new("default", "r").unwrap();

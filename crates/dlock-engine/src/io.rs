@@ -8,7 +8,9 @@ use crate::keys;
 use crate::shard::{Input, Slot};
 use crate::shared::{Counters, Shared};
 use crate::ticket::Ticket;
-use dlock_core::coordinator::{self, Action, Commit, CommitResult, Content, Loaded, SessionGuard};
+use dlock_core::coordinator::{
+    self, Action, Commit, CommitResult, Content, Loaded, SessionGuard, is_recalled,
+};
 use dlock_core::resource::Refusal;
 use dlock_core::{ResourceId, SessionId};
 use dlock_store::{AtOnce, Change, Guard, Key, Record, StoreError, Verdict, Version, Write};
@@ -65,7 +67,11 @@ impl Shared {
             let mut effects = Effects::default();
             let mut inputs_left = inputs.drain(..).peekable();
             while let Some((resource, first)) = inputs_left.next() {
-                let wanted = matches!(first, Input::Submit { .. } | Input::TryAgain { .. });
+                let wanted = match &first {
+                    Input::Submit { .. } | Input::TryAgain { .. } => true,
+                    Input::Changed(Some(news)) => self.may_master() && is_recalled(news, self.member),
+                    _ => false,
+                };
                 let mut shard = self.shards.of(&resource);
                 shard.step(&resource, wanted, |slot| {
                     let next = || inputs_left.next_if(|(other, _)| *other == resource);
@@ -86,7 +92,7 @@ impl Shared {
         inputs: impl Iterator<Item = Input>,
         effects: &mut Effects,
     ) {
-        let rules = self.rules();
+        let rules = self.rules(resource);
         let mut actions = std::mem::take(&mut effects.actions);
         slot.used = self.timers.tick();
         let coordinator = &mut slot.coordinator;
@@ -108,9 +114,13 @@ impl Shared {
                 Input::Loaded(result) => coordinator.loaded(result, &rules, &mut actions),
                 Input::Committed(result) => coordinator.committed(result, &rules, &mut actions),
                 Input::Changed(news) => coordinator.changed(news, &rules, &mut actions),
-                Input::Recheck => coordinator.recheck(&mut actions),
+                Input::Recheck => coordinator.recheck(&rules, &mut actions),
                 Input::Collect => {
                     coordinator.collect(&mut actions);
+                }
+                Input::GiveBack => coordinator.give_back(&rules, &mut actions),
+                Input::MasterDead { version, recovered } => {
+                    coordinator.master_dead(version, recovered, &rules, &mut actions);
                 }
             }
         }

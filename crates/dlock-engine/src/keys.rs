@@ -5,6 +5,7 @@
 //! | `r/<namespace>/<name>` | a resource |
 //! | `s/<session id>` | a session |
 //! | `m/<member id>` | a member |
+//! | `v/<session id>` | a session on its way from homes that may have granted it locks from memory |
 //! | `meta` | the store itself |
 
 use dlock_core::{MemberId, Namespace, ResourceId, SessionId};
@@ -17,6 +18,9 @@ pub(crate) const RESOURCES: &str = ResourceId::PATHS;
 pub(crate) const SESSIONS: &str = "s/";
 /// All members begin with this.
 pub(crate) const MEMBERS: &str = "m/";
+
+/// All sessions on their way begin with this.
+pub(crate) const MOVING: &str = "v/";
 
 /// The types that keys are made of see to that.
 const BOUNDED: &str = "names and ids are far shorter than a key may be";
@@ -46,6 +50,10 @@ pub(crate) fn member(member: MemberId) -> Key {
     key(&format!("{MEMBERS}{member}"))
 }
 
+pub(crate) fn moving(session: SessionId) -> Key {
+    key(&format!("{MOVING}{session}"))
+}
+
 /// The resource that a key is about.
 pub(crate) fn parse_resource(key: &Key) -> Option<ResourceId> {
     ResourceId::from_path(key.text())
@@ -53,6 +61,10 @@ pub(crate) fn parse_resource(key: &Key) -> Option<ResourceId> {
 
 pub(crate) fn parse_session(key: &Key) -> Option<SessionId> {
     key.as_str().strip_prefix(SESSIONS)?.parse().ok()
+}
+
+pub(crate) fn parse_moving(key: &Key) -> Option<SessionId> {
+    key.as_str().strip_prefix(MOVING)?.parse().ok()
 }
 
 pub(crate) fn parse_member(key: &Key) -> Option<MemberId> {
@@ -71,6 +83,8 @@ mod tests {
         }
         assert_eq!(parse_session(&session(SessionId(7))), Some(SessionId(7)));
         assert_eq!(parse_member(&member(MemberId(9))), Some(MemberId(9)));
+        assert_eq!(parse_moving(&moving(SessionId(7))), Some(SessionId(7)));
+        assert_eq!(parse_session(&moving(SessionId(7))), None);
         assert_eq!(parse_resource(&meta()), None);
     }
 }

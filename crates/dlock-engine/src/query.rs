@@ -5,6 +5,7 @@ use crate::engine::TokenCheck;
 use crate::error::{RequestError, SessionError};
 use crate::io::news;
 use crate::keys;
+use crate::mastering::decode;
 use crate::membership::PAGE;
 use crate::shared::Shared;
 use crate::view::{HolderView, MemberView, PageOf, QueuedView, ResourceEvent, ResourceView, SessionView};
@@ -12,7 +13,7 @@ use dlock_core::record::MemberRecord;
 use dlock_core::resource::Resource;
 use dlock_core::session::{ClientInfo, SessionRecord};
 use dlock_core::{Namespace, ResourceId, SessionId, Token};
-use dlock_store::{Content, Key, Record, Scope, StoreError, WatchEvent};
+use dlock_store::{Content, Key, Record, Scope, StoreError, Version, WatchEvent};
 use foldhash::HashMap;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -29,9 +30,9 @@ impl From<StoreError> for RequestError {
 }
 
 impl Shared {
-    pub(crate) async fn resource(&self, id: &ResourceId) -> Result<ResourceView, RequestError> {
-        let record = self.get(&keys::resource(id)).await?;
-        self.view(id, &record).await
+    pub(crate) async fn resource(self: &Arc<Self>, id: &ResourceId) -> Result<ResourceView, RequestError> {
+        let (record, resource) = self.read_resource(id).await?;
+        self.view(id, record.version, &resource).await
     }
 
     pub(crate) async fn resources(
@@ -52,15 +53,35 @@ impl Shared {
         for (key, record) in &page.records {
             if let Some(id) = keys::parse_resource(key) {
                 next = Some(id.name().to_owned());
-                items.push(self.view(&id, record).await?);
+                items.push(self.view_of(&id, record).await?);
             }
         }
         Ok(PageOf { items, next: next.filter(|_| page.more) })
     }
 
-    async fn view(&self, id: &ResourceId, record: &Record) -> Result<ResourceView, RequestError> {
-        let resource = decode(record)?;
-        let clients = self.clients(&resource).await;
+    /// A resource as its record says, or, if this server masters it, as it knows. To ask others for each of many would be to
+    /// take it from them: of what they master, it is only said that they do.
+    async fn view_of(&self, id: &ResourceId, record: &Record) -> Result<ResourceView, RequestError> {
+        let read = decode(record)?;
+        let resource = match read.master().map(|master| master.member) {
+            None => read,
+            Some(member) if member == self.member => self.own_mastered(id).unwrap_or(read),
+            Some(member) => {
+                let blank = Resource::new(read.last_token());
+                let view = self.view(id, record.version, &blank).await?;
+                return Ok(ResourceView { mastered_by: Some(member), ..view });
+            }
+        };
+        self.view(id, record.version, &resource).await
+    }
+
+    async fn view(
+        &self,
+        id: &ResourceId,
+        version: Version,
+        resource: &Resource,
+    ) -> Result<ResourceView, RequestError> {
+        let clients = self.clients(resource).await;
         let holders = resource.holders().map(|holder| HolderView {
             key: holder.key,
             mode: holder.mode,
@@ -79,7 +100,7 @@ impl Shared {
         });
         Ok(ResourceView {
             resource: id.clone(),
-            version: record.version.0,
+            version: version.0,
             last_token: resource.last_token(),
             value: resource.value(),
             mastered_by: None,
@@ -164,11 +185,11 @@ impl Shared {
     }
 
     pub(crate) async fn check_token(
-        &self,
+        self: &Arc<Self>,
         id: &ResourceId,
         token: Token,
     ) -> Result<TokenCheck, RequestError> {
-        let resource = decode(&self.get(&keys::resource(id)).await?)?;
+        let (_, resource) = self.read_resource(id).await?;
         let mut held = false;
         for holder in resource.holders().filter(|holder| holder.token == token) {
             let session = self.get(&keys::session(holder.key.session)).await?;
@@ -260,7 +281,7 @@ impl Shared {
     async fn event(&self, id: &ResourceId, record: &Record) -> Option<ResourceEvent> {
         match &record.content {
             Content::Absent { .. } => Some(ResourceEvent::Removed(id.clone())),
-            Content::Present(_) => self.view(id, record).await.ok().map(ResourceEvent::Changed),
+            Content::Present(_) => self.view_of(id, record).await.ok().map(ResourceEvent::Changed),
         }
     }
 
@@ -323,14 +344,5 @@ impl Shared {
         }
         resources.sort_unstable(); // as in every run of a simulation
         self.feed(resources.into_iter().map(|id| (id, news(None))).collect());
-    }
-}
-
-fn decode(record: &Record) -> Result<Resource, RequestError> {
-    match &record.content {
-        Content::Present(bytes) => {
-            Resource::decode(bytes).map_err(|error| RequestError::Record { reason: error.to_string() })
-        }
-        Content::Absent { floor } => Ok(Resource::new(Token::from_u64(*floor).unwrap_or_default())),
     }
 }

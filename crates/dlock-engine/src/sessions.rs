@@ -7,13 +7,11 @@ use crate::error::{RequestError, SessionError};
 use crate::home::{Home, LocalLock, Standing, Waiting};
 use crate::keys;
 use crate::request::EventSink;
-use crate::shard::Input;
 use crate::shared::{Counters, Shared};
 use crate::tell::purge;
-use crate::ticket::Ticket;
 use dlock_core::coordinator::Failure;
 use dlock_core::lease::HomeLease;
-use dlock_core::resource::{Command, Outcome};
+use dlock_core::resource::Outcome;
 use dlock_core::session::{EndReason, SessionRecord, SessionState};
 use dlock_core::{Epoch, LockId, SessionId, Timestamp};
 use dlock_store::{Change, Record, StoreError, Verdict, Version, Write};
@@ -75,6 +73,7 @@ impl Shared {
             state: SessionState::Active,
             client: open.client,
             opened_unix_ms: self.unix_ms(),
+            mastered: self.may_master(),
         };
         let absent = self.read_session(id).await?;
         match self.write_session(id, absent.version, Change::Put(record.encode().into())).await? {
@@ -98,7 +97,9 @@ impl Shared {
         let mut found = self.read_session(id).await?;
         for _ in 0..ATTEMPTS_MAX {
             let record = attachable(&found, &attach.secret)?;
-            let next = record.attach(self.member, attach.attempt)?;
+            let mut next = record.attach(self.member, attach.attempt)?;
+            let moving = self.note_moving(id, &record).await?;
+            next.mastered |= self.may_master();
             let sent = self.now();
             match self.write_session(id, found.version, Change::Put(next.encode().into())).await? {
                 Written::Done(version) => {
@@ -108,7 +109,10 @@ impl Shared {
                         found = self.read_session(id).await?;
                         continue;
                     };
-                    let states = self.answer_claims(&home, attach.claims).await;
+                    let states = match moving {
+                        Some(moving) => self.claim_all(&home, attach.claims, moving).await,
+                        None => self.answer_claims(&home, attach.claims).await,
+                    };
                     return Ok((home, states));
                 }
                 Written::Other(current) => found = current, // somebody attached, or ended it: look again
@@ -152,20 +156,10 @@ impl Shared {
     }
 
     async fn answer_claims(self: &Arc<Self>, home: &Arc<Home>, claims: Vec<Claim>) -> Vec<ClaimState> {
-        let mut answers = Vec::with_capacity(claims.len());
-        let mut inputs = Vec::with_capacity(claims.len());
-        for claim in claims {
-            let (reply, answer) = oneshot::channel();
-            answers.push((claim.lock, answer));
-            let command = Command::Query { key: home.key(claim.lock) };
-            let guard = Some(home.guard());
-            inputs.push((claim.resource, Input::Submit { ticket: Ticket::Call(reply), command, guard }));
-        }
-        self.feed(inputs);
-        let mut states = Vec::with_capacity(answers.len());
-        for (lock, answer) in answers {
+        let mut states = Vec::with_capacity(claims.len());
+        for (claim, answer) in self.send_claims(home, claims, false) {
             let state = claim_state(answer.await);
-            home.claim_answered(lock, &state);
+            home.claim_answered(claim.lock, &state);
             states.push(state);
         }
         states
@@ -425,7 +419,7 @@ fn with_claims(mut locks: HashMap<LockId, LocalLock>, claims: &[Claim]) -> HashM
     locks
 }
 
-fn claim_state(answer: Result<Result<Outcome, Failure>, oneshot::error::RecvError>) -> ClaimState {
+pub(crate) fn claim_state(answer: Result<Result<Outcome, Failure>, oneshot::error::RecvError>) -> ClaimState {
     match answer {
         Ok(Ok(Outcome::Granted(grant))) => ClaimState::Granted(grant),
         Ok(Ok(Outcome::Queued(place))) => ClaimState::Queued(place),

@@ -34,6 +34,10 @@ pub(crate) enum Input {
     Recheck,
     /// It is time to forget it, if nobody uses it.
     Collect,
+    /// It is time to give it back, if this server masters it.
+    GiveBack,
+    /// The server that mastered it is dead, as of the record's version; and what it knew is `recovered`, or yet to be claimed.
+    MasterDead { version: u64, recovered: bool },
 }
 
 /// For so many resources a shard keeps its memory.
@@ -107,7 +111,7 @@ impl ShardInner {
         if !slot.coordinator.is_quiet() {
             return;
         }
-        if slot.coordinator.latest().is_none() {
+        if slot.coordinator.is_forgettable() {
             entry.remove(); // its entry in `unused`, if any, is skipped when it comes up
         } else if !slot.listed {
             slot.listed = true;

@@ -10,7 +10,7 @@ use crate::shard::Shards;
 use crate::timers::Timers;
 use dlock_core::coordinator::Rules;
 use dlock_core::lease::{MemberLease, MemberObserver};
-use dlock_core::{MemberId, SessionId, Timestamp};
+use dlock_core::{MemberId, ResourceId, SessionId, Timestamp};
 use dlock_runtime::Environment;
 use dlock_store::{Capabilities, Store};
 use foldhash::HashMap;
@@ -71,11 +71,15 @@ impl Shared {
         self.environment.clock.unix_ms()
     }
 
-    pub(crate) fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self, resource: &ResourceId) -> Rules {
+        let masters = self.may_master() && self.config.mastering.covers(resource);
         Rules {
             generation: self.generation.load(Ordering::Relaxed),
             guards: self.capabilities.guards,
             exclusive: self.capabilities.exclusive,
+            member: self.member,
+            masters,
+            period: if masters { self.period() } else { None },
         }
     }
 
@@ -88,7 +92,7 @@ impl Shared {
     pub(crate) fn forget_resources(&self) {
         for shard in self.shards.iter() {
             let shard = &mut *shard.lock();
-            shard.slots.retain(|_, slot| !slot.coordinator.is_quiet());
+            shard.slots.retain(|_, slot| !slot.coordinator.is_quiet() || slot.coordinator.is_master());
             shard.contended.retain(|resource| shard.slots.contains_key(resource));
         }
     }

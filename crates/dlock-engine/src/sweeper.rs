@@ -128,8 +128,16 @@ impl Shared {
                     continue;
                 }
                 slot.listed = false;
-                let Some(known) = known else { continue };
-                if known.is_collectable() {
+                let quiet = slot.coordinator.is_quiet();
+                let Some(known) = known else {
+                    if quiet && slot.coordinator.latest().is_none() {
+                        shard.slots.remove(&resource); // another server masters it
+                    }
+                    continue;
+                };
+                if slot.coordinator.is_master() && !known.is_collectable() {
+                    inputs.push((resource, Input::GiveBack));
+                } else if known.is_collectable() {
                     inputs.push((resource, Input::Collect));
                 } else if self.may_forget(known) {
                     shard.slots.remove(&resource);
@@ -203,6 +211,10 @@ impl Shared {
                 return None;
             }
         };
+        if let Some(master) = resource.master() {
+            self.sweep_mastered(id, master.member);
+            return None;
+        }
         if !resource.is_collectable() {
             let ended = self.find_ended(self.foreign_sessions(&resource)).await;
             if !ended.is_empty() {

@@ -288,6 +288,13 @@ impl<T> Coordinator<T> {
         self.pending.is_empty() && !under_way && self.doubted.is_none()
     }
 
+    /// Whether nothing is lost with it, and nothing saved by keeping it: its record is not known, nor is it remembered how
+    /// often this server had to give it back.
+    pub fn is_forgettable(&self) -> bool {
+        let elsewhere = matches!(self.state, State::Elsewhere { .. });
+        self.is_quiet() && self.latest().is_none() && !(elsewhere && self.mastery.is_some())
+    }
+
     /// Takes a command and goes on with it. `guard` is the sender's session record, for commands that a session sends.
     pub fn submit(
         &mut self,

@@ -17,6 +17,8 @@ const MEMBER_LEASE: Duration = Duration::from_millis(5400);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberLease {
     sent: Option<Timestamp>,
+    /// How often it had run out.
+    lapses: u64,
 }
 
 impl MemberLease {
@@ -30,7 +32,18 @@ impl MemberLease {
     pub fn committed(&mut self, sent: Timestamp, now: Timestamp) -> Option<Lapse> {
         let before = self.sent.replace(self.sent.map_or(sent, |before| before.max(sent)))?;
         let ran_out = now >= before + MEMBER_LEASE;
+        self.lapses += u64::from(ran_out);
         ran_out.then(|| Lapse(now.since(before)))
+    }
+
+    /// A number for the time in which the lease has held without a gap until now; `None` when it does not hold.
+    pub fn period(&self, now: Timestamp) -> Option<u64> {
+        self.may_act(now).then_some(self.lapses)
+    }
+
+    /// What was decided from memory so far must be asked of the store again: a new period begins.
+    pub fn end_period(&mut self) {
+        self.lapses += 1;
     }
 
     /// Until when it may act: nine tenths of [`MEMBER_TIMEOUT`] after the newest successful write was sent.
@@ -146,6 +159,12 @@ impl MemberObserver {
         for known in self.members.values_mut() {
             known.dead_at = now + MEMBER_TIMEOUT;
         }
+    }
+
+    /// The member is heard of: one that has no record is dead when that was so for as long as it takes to notice.
+    pub fn expect(&mut self, member: MemberId, now: Timestamp) {
+        let unseen = Observation { counter: None, dead_at: now + MEMBER_TIMEOUT };
+        self.members.entry(member).or_insert(unseen);
     }
 
     /// The member is of no interest any more.

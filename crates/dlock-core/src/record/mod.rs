@@ -55,7 +55,7 @@ mod resource;
 mod session;
 
 pub(crate) use holders::EncodedHolders;
-pub use plain::{MemberRecord, StoreRecord};
+pub use plain::{MemberRecord, MovingRecord, StoreRecord};
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,6 +1,7 @@
 //! Records that are data and no more.
 
 use super::{RecordError, decode, decode_u128, encode};
+use crate::MemberId;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -27,6 +28,20 @@ pub struct StoreRecord {
     /// The longest time to live and lock delay together of any session that was ever opened: for so long a client may
     /// count on what the store forgot.
     pub longest_lease: Duration,
+}
+
+/// A session on its way from homes that may have granted it locks which stand in no record: until it is deleted, what its
+/// client holds has yet to be claimed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovingRecord {
+    /// Those homes.
+    pub former: Vec<MemberId>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawMoving {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    former: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -69,6 +84,21 @@ impl MemberRecord {
     }
 }
 
+impl MovingRecord {
+    /// As it is stored.
+    pub fn encode(&self) -> Bytes {
+        let former = self.former.iter().map(|member| member.0.to_be_bytes().to_vec());
+        encode(&RawMoving { former: former.collect() })
+    }
+
+    /// Reads a stored record.
+    pub fn decode(bytes: &[u8]) -> Result<MovingRecord, RecordError> {
+        let raw: RawMoving = decode(bytes)?;
+        let former = raw.former.iter().map(|id| decode_u128(id, "a former home").map(MemberId));
+        Ok(MovingRecord { former: former.collect::<Result<_, _>>()? })
+    }
+}
+
 impl StoreRecord {
     /// As it is stored.
     pub fn encode(&self) -> Bytes {
@@ -101,6 +131,9 @@ mod tests {
             MemberRecord { counter: 7, address: "a:1".into(), started_unix_ms: 9, version: "0.1.0".into() };
         assert_eq!(MemberRecord::decode(&member.encode()), Ok(member.clone()));
         assert_eq!(member.encode().as_ref(), b"\x01\x08\x07\x12\x03a:1\x18\x09\x22\x050.1.0");
+        let moving = MovingRecord { former: vec![MemberId(1), MemberId(u128::MAX)] };
+        assert_eq!(MovingRecord::decode(&moving.encode()), Ok(moving.clone()));
+        assert_eq!(moving.encode()[..4], *b"\x01\x0a\x10\0");
         let store = StoreRecord { store_id: 5, generation: 3, longest_lease: Duration::from_millis(9) };
         assert_eq!(StoreRecord::decode(&store.encode()), Ok(store));
         assert_eq!(

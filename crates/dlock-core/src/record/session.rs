@@ -1,6 +1,6 @@
 //! A session's record.
 
-use super::{RecordError, decode, decode_u128, encode};
+use super::{FORMAT_VERSION, PLAIN_FORMAT, RecordError, decode_u128, decode_up_to, encode_around};
 use crate::lease::LeaseTerms;
 use crate::session::{ClientInfo, EndReason, SessionRecord, SessionState};
 use crate::{Epoch, MemberId};
@@ -38,13 +38,17 @@ struct RawSession {
     opened_unix_ms: u64,
     #[prost(uint64, tag = "13")]
     attempt: u64,
+    #[prost(bool, tag = "14")]
+    mastered: bool,
 }
 
 impl SessionRecord {
     /// As it is stored.
     pub fn encode(&self) -> Bytes {
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        encode(&RawSession {
+        // A release that does not know of mastering must not take over such a session.
+        let format = if self.mastered { FORMAT_VERSION } else { PLAIN_FORMAT };
+        let raw = RawSession {
             owner: self.owner.0.to_be_bytes().to_vec(),
             epoch: self.epoch.0,
             ttl_ms: milliseconds(self.terms.ttl()),
@@ -63,12 +67,14 @@ impl SessionRecord {
             client_version: self.client.version().to_owned(),
             opened_unix_ms: self.opened_unix_ms,
             attempt: self.attempt,
-        })
+            mastered: self.mastered,
+        };
+        encode_around(format, &raw, &[], &())
     }
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<SessionRecord, RecordError> {
-        let raw: RawSession = decode(bytes)?;
+        let raw: RawSession = decode_up_to(FORMAT_VERSION, bytes)?;
         let (ttl, lock_delay) = (Duration::from_millis(raw.ttl_ms), Duration::from_millis(raw.lock_delay_ms));
         let secret_hash = <[u8; 32]>::try_from(raw.secret_hash.as_slice());
         let client = ClientInfo::new(raw.client_name, raw.client_host, raw.client_pid, raw.client_version);
@@ -90,6 +96,7 @@ impl SessionRecord {
             },
             client: client.map_err(|error| RecordError::corrupt(error.to_string()))?,
             opened_unix_ms: raw.opened_unix_ms,
+            mastered: raw.mastered,
         })
     }
 }
@@ -104,6 +111,7 @@ fn epoch(number: u64) -> Result<Epoch, RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode;
     use super::*;
 
     #[test]
@@ -118,6 +126,7 @@ mod tests {
             state: SessionState::Ended(EndReason::Closed),
             client: ClientInfo::new("n", "h", 3, "v").unwrap(),
             opened_unix_ms: 4,
+            mastered: false,
         };
         assert_eq!(SessionRecord::decode(&record.encode()), Ok(record.clone()));
         let golden = [
@@ -126,6 +135,9 @@ mod tests {
             b"\x38\x02\x42\x01n\x4a\x01h\x50\x03\x5a\x01v\x60\x04\x68\x05",
         ];
         assert_eq!(record.encode().as_ref(), golden.concat());
+        let mastered = SessionRecord { mastered: true, ..record };
+        assert_eq!(SessionRecord::decode(&mastered.encode()), Ok(mastered.clone()));
+        assert_eq!(mastered.encode().as_ref(), [b"\x02", &golden.concat()[1..], b"\x70\x01"].concat());
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn a_resource_keeps_its_bytes() {
 #[test]
 fn impossible_records_are_corrupt() {
     let bytes = sample().encode();
-    assert!(matches!(Resource::decode(&[2]), Err(RecordError::Newer { found: 2 })));
+    assert!(matches!(Resource::decode(&[3]), Err(RecordError::Newer { found: 3 })));
     assert_eq!(Resource::decode(&[]), Err(RecordError::Empty));
     // The same holder twice.
     let holder = &bytes[3..];

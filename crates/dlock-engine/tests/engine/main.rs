@@ -4,6 +4,7 @@
 mod gated;
 mod locks;
 mod many_servers;
+mod mastering;
 mod power_cuts;
 mod sessions;
 mod unguarded;

@@ -352,7 +352,8 @@ async fn after_the_store_went_back_in_time_nothing_is_granted_that_may_be_counte
     let token = next.lock(1, "forgotten", Mode::Exclusive).await.unwrap().token;
     assert!(token > forgotten.token, "{token:?} after {:?}", forgotten.token);
     // What the store still knows goes on.
-    let claim = Claim { lock: LockId(1), resource: name("kept"), token: Some(kept.token), waiting: None };
+    let claim =
+        Claim { lock: LockId(1), resource: name("kept"), token: Some(kept.token), mode: None, waiting: None };
     let (session, secret) = (one.session.id(), one.secret.clone());
     let attach = AttachSession { session, secret, attempt: 0, claims: vec![claim] };
     let (_, states) = b.attach_session(attach, Caller::new()).await.unwrap();

@@ -17,7 +17,11 @@ use std::time::Duration;
 pub const TTL: Duration = Duration::from_secs(10);
 
 pub async fn engine_on(store: Arc<dyn Store>, seed: u64) -> Engine {
-    Engine::start(store, Environment::simulated(seed, 1.0), EngineConfig::default()).await.unwrap()
+    engine_with(store, seed, EngineConfig::default()).await
+}
+
+pub async fn engine_with(store: Arc<dyn Store>, seed: u64, config: EngineConfig) -> Engine {
+    Engine::start(store, Environment::simulated(seed, 1.0), config).await.unwrap()
 }
 
 /// One engine with a store of its own.
@@ -27,10 +31,14 @@ pub async fn engine() -> Engine {
 
 /// Several engines over one store.
 pub async fn engines<const N: usize>() -> [Engine; N] {
+    engines_with(EngineConfig::default()).await
+}
+
+pub async fn engines_with<const N: usize>(config: EngineConfig) -> [Engine; N] {
     let store = EmbeddedStore::in_memory_shared();
     let mut engines = Vec::new();
     for seed in 0..N {
-        engines.push(engine_on(Arc::new(store.clone()), seed as u64).await);
+        engines.push(engine_with(Arc::new(store.clone()), seed as u64, config.clone()).await);
     }
     engines.try_into().unwrap()
 }

@@ -1,0 +1,259 @@
+//! What dead servers mastered: put together from what their sessions' clients claim.
+//!
+//! A session that leaves a home which may have granted it locks from memory is first noted to be *moving*, then attached,
+//! and then its claims are answered; when all are, the note is deleted. So long as any session of the dead server has not
+//! been attached elsewhere, and any is moving from there, there may be claims to come, and nothing that it mastered is given
+//! to others. What it answered from memory, it answered to these sessions only.
+
+use crate::directory::read_active;
+use crate::engine::{Claim, ClaimState};
+use crate::error::{RequestError, SessionError};
+use crate::home::Home;
+use crate::keys;
+use crate::sessions::claim_state;
+use crate::shard::Input;
+use crate::shared::Shared;
+use crate::ticket::Ticket;
+use crate::timers::RETRY;
+use dlock_core::coordinator::Failure;
+use dlock_core::record::MovingRecord;
+use dlock_core::resource::{self, Command, Outcome};
+use dlock_core::session::SessionRecord;
+use dlock_core::{MemberId, Mode, ResourceId, SessionId};
+use dlock_store::{Change, StoreError, Verdict, Version, Write};
+use foldhash::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A resource that another server masters, while somebody here waits for it: its record's version, and that server.
+pub(crate) type Mastered = (ResourceId, u64, MemberId);
+
+/// The note that a session is moving, as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moving(Version);
+
+/// What a claim will be told.
+type Answer = oneshot::Receiver<Result<Outcome, Failure>>;
+
+/// So long an attachment waits for the answers to its claims at most.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// The resources that others master and somebody here waits for.
+    pub(crate) fn mastered_elsewhere(&self) -> Vec<Mastered> {
+        let mut mastered = Vec::new();
+        for shard in self.shards.iter() {
+            let shard = shard.lock();
+            for resource in &shard.contended {
+                let waits = shard.slots.get(resource).and_then(|slot| slot.coordinator.waits_for());
+                mastered.extend(waits.map(|(member, version)| (resource.clone(), version, member)));
+            }
+        }
+        mastered.sort_unstable(); // as in every run of a simulation
+        mastered
+    }
+
+    /// Goes on with those whose masters the last look found dead. It must have been sent after they were `mastered`.
+    pub(crate) async fn recover(self: &Arc<Self>, mastered: Vec<Mastered>) {
+        if mastered.is_empty() || self.check_may_act().is_err() {
+            return;
+        }
+        let mut recovered: HashMap<MemberId, bool> = HashMap::default();
+        let mut inputs = Vec::new();
+        for (resource, version, member) in mastered {
+            if !self.is_dead_master(member) {
+                continue;
+            }
+            let recovered = match recovered.get(&member) {
+                Some(known) => *known,
+                None => {
+                    let all = self.has_claimed_all(member).await.unwrap_or_else(|error| {
+                        tracing::warn!(%member, %error, "it can't be told yet what a dead server had mastered");
+                        false
+                    });
+                    recovered.insert(member, all);
+                    all
+                }
+            };
+            inputs.push((resource, Input::MasterDead { version, recovered }));
+        }
+        self.feed(inputs);
+    }
+
+    fn is_dead_master(&self, member: MemberId) -> bool {
+        let mut observer = self.observer.lock();
+        // It may have been gone before this server came.
+        observer.expect(member, self.now());
+        observer.is_dead(member)
+    }
+
+    /// Whether no session is at home at a dead server, and none is on its way from there.
+    async fn has_claimed_all(self: &Arc<Self>, dead: MemberId) -> Result<bool, StoreError> {
+        if self.directory.lock().iter().any(|(_, foreign)| foreign.owner == dead) {
+            return Ok(false); // to look at all of them each second would be a burden on the store
+        }
+        for (_, record) in self.list_all(keys::SESSIONS).await? {
+            // One that can't be read may be one of its sessions.
+            if read_active(&record).map_or(true, |active| active.is_some_and(|active| active.owner == dead)) {
+                return Ok(false);
+            }
+        }
+        for (key, record) in self.list_all(keys::MOVING).await? {
+            let Some(session) = keys::parse_moving(&key) else { continue };
+            let from_there = match record.value().map(|bytes| MovingRecord::decode(bytes)) {
+                Some(Ok(moving)) => moving.former.contains(&dead),
+                Some(Err(_)) => true,
+                None => false,
+            };
+            if from_there {
+                let session = self.get(&keys::session(session)).await?;
+                if read_active(&session).map_or(true, |active| active.is_some()) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes that a session is about to move here, if its homes may have granted it locks from memory. To be done before it
+    /// is attached.
+    pub(crate) async fn note_moving(
+        &self,
+        session: SessionId,
+        record: &SessionRecord,
+    ) -> Result<Option<Moving>, SessionError> {
+        if !record.mastered {
+            return Ok(None);
+        }
+        let key = keys::moving(session);
+        loop {
+            let found = self.get(&key).await?;
+            let known = found.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
+            let mut moving = known
+                .map_err(|error| SessionError::StoreUnavailable { reason: error.to_string() })?
+                .unwrap_or_default();
+            let here = record.owner == self.member;
+            if here && moving.former.is_empty() {
+                return Ok(None); // this very server has what it granted
+            }
+            if !here && !moving.former.contains(&record.owner) {
+                moving.former.push(record.owner);
+            }
+            // Written even if it says so already: whoever answers the claims of another attachment must not delete it.
+            let change = Change::Put(moving.encode().into());
+            let write =
+                Write { key: key.clone(), expected: found.version, change, guards: Default::default() };
+            match self.commit_one(write).await {
+                Ok(Verdict::Committed { version }) => return Ok(Some(Moving(version))),
+                Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
+                | Err(StoreError::Ambiguous { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Claims what the client says that it holds, for as long as this attachment lasts or until all of it is answered; then
+    /// the session is not moving any more. Returns what is answered in a short time: the client is to have its heartbeats
+    /// acknowledged though the death of its former home has yet to be noticed.
+    pub(crate) async fn claim_all(
+        self: &Arc<Self>,
+        home: &Arc<Home>,
+        claims: Vec<Claim>,
+        moving: Moving,
+    ) -> Vec<ClaimState> {
+        let deadline = self.now() + (home.terms().ttl() / 10).min(PATIENCE_MAX);
+        let (mut states, mut rest) = (Vec::with_capacity(claims.len()), Vec::new());
+        for (claim, mut answer) in self.send_claims(home, claims, true) {
+            let state = tokio::select! {
+                biased;
+                answer = &mut answer => claim_state(answer),
+                () = self.environment.clock.sleep_until(deadline) => being_asked_for(),
+            };
+            home.claim_answered(claim.lock, &state);
+            if matches!(state, ClaimState::Unknown(_)) && claim.token.is_some() {
+                rest.push((claim, answer));
+            }
+            states.push(state);
+        }
+        let (shared, home) = (Arc::clone(self), Arc::clone(home));
+        self.spawn_io(Box::pin(async move {
+            if shared.claim_rest(&home, rest).await {
+                shared.end_moving(home.id, moving).await;
+            }
+            Vec::new()
+        }));
+        states
+    }
+
+    /// Waits for the answers to what the client says that it holds, and asks again where there was none. False if this
+    /// attachment is over before that.
+    async fn claim_rest(self: &Arc<Self>, home: &Arc<Home>, mut rest: Vec<(Claim, Answer)>) -> bool {
+        while !rest.is_empty() {
+            let mut again = Vec::new();
+            for (claim, answer) in rest {
+                if !matches!(answer.await, Ok(Ok(_))) {
+                    again.push(claim);
+                }
+            }
+            if !again.is_empty() {
+                self.environment.clock.sleep(RETRY).await;
+                if home.check_live().is_err() {
+                    return false;
+                }
+            }
+            rest = self.send_claims(home, again, true);
+        }
+        true
+    }
+
+    /// Deletes the note that a session is moving, unless it was written anew for a later attachment.
+    async fn end_moving(&self, session: SessionId, Moving(version): Moving) {
+        let write = Write {
+            key: keys::moving(session),
+            expected: version,
+            change: Change::Delete { floor: 0 },
+            guards: Default::default(),
+        };
+        while let Err(error) = self.commit_one(write.clone()).await {
+            tracing::debug!(%session, %error, "the note that a session moves can't be deleted yet");
+            self.environment.clock.sleep(RETRY).await;
+        }
+    }
+
+    /// Asks how the claimed locks stand; a client that is to be believed (`claims`) may know of what is held better than
+    /// anybody.
+    pub(crate) fn send_claims(
+        self: &Arc<Self>,
+        home: &Arc<Home>,
+        claims: Vec<Claim>,
+        believed: bool,
+    ) -> Vec<(Claim, Answer)> {
+        let (mut answers, mut inputs) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
+        let since_unix_ms = self.unix_ms();
+        for claim in claims {
+            let (reply, answer) = oneshot::channel();
+            let key = home.key(claim.lock);
+            let command = match claim.token.filter(|_| believed) {
+                // Of one that does not say its mode, the strictest is assumed.
+                Some(token) => Command::Claim(resource::Claim {
+                    key,
+                    mode: claim.mode.unwrap_or(Mode::Exclusive),
+                    token,
+                    since_unix_ms,
+                }),
+                None => Command::Query { key },
+            };
+            let input = Input::Submit { ticket: Ticket::Call(reply), command, guard: Some(home.guard()) };
+            inputs.push((claim.resource.clone(), input));
+            answers.push((claim, answer));
+        }
+        self.feed(inputs);
+        answers
+    }
+}
+
+fn being_asked_for() -> ClaimState {
+    let reason = "the server that knows of the lock has yet to be heard of".to_owned();
+    ClaimState::Unknown(RequestError::StoreUnavailable { reason })
+}
