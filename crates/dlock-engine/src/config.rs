@@ -61,6 +61,8 @@ pub struct EngineConfig {
     pub shards: usize,
     /// Which resources may be mastered.
     pub mastering: Mastering,
+    /// How many commits in a row, between which no other server wrote, make this server a resource's master.
+    pub master_after: u32,
     /// How long a store's answer is waited for before its outcome counts as unknown.
     pub store_timeout: Duration,
 }
@@ -79,6 +81,7 @@ impl Default for EngineConfig {
             sweep_interval: Duration::from_secs(30),
             shards: 16,
             mastering: Mastering::Off,
+            master_after: 3,
             store_timeout: Duration::from_secs(5),
         }
     }

@@ -138,6 +138,8 @@ pub struct Statistics {
     pub conflicts: u64,
     /// Sessions expired by this engine since the start.
     pub expired: u64,
+    /// Requests answered from memory, by steps that wrote nothing, of resources that this engine masters.
+    pub from_memory: u64,
 }
 
 /// The engine can't start on this store.
@@ -336,6 +338,7 @@ impl Engine {
             commits: counters.commits.load(Ordering::Relaxed),
             conflicts: counters.conflicts.load(Ordering::Relaxed),
             expired: counters.expired.load(Ordering::Relaxed),
+            from_memory: counters.from_memory.load(Ordering::Relaxed),
         }
     }
 

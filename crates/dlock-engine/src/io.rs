@@ -125,6 +125,7 @@ impl Shared {
             }
         }
         coordinator.advance(&rules, &mut actions);
+        self.count_from_memory(coordinator.is_master(), &actions);
         let mut answered = None;
         loop {
             for action in actions.drain(..) {
@@ -150,6 +151,13 @@ impl Shared {
             }
         }
         effects.actions = actions;
+    }
+
+    fn count_from_memory(&self, is_master: bool, actions: &[Action<Ticket>]) {
+        if is_master && !actions.iter().any(|action| matches!(action, Action::Commit(_))) {
+            let answers = actions.iter().filter(|action| matches!(action, Action::Answer { .. }));
+            Counters::add(&self.counters.from_memory, answers.count() as u64);
+        }
     }
 
     fn commit_at_once(

@@ -165,10 +165,14 @@ impl Shared {
         let deadline = self.now() + (home.terms().ttl() / 10).min(PATIENCE_MAX);
         let (mut states, mut rest) = (Vec::with_capacity(claims.len()), Vec::new());
         for (claim, mut answer) in self.send_claims(home, claims, true) {
-            let state = tokio::select! {
+            let answered = tokio::select! {
                 biased;
-                answer = &mut answer => claim_state(answer),
-                () = self.environment.clock.sleep_until(deadline) => being_asked_for(),
+                answered = &mut answer => Some(answered),
+                () = self.environment.clock.sleep_until(deadline) => None,
+            };
+            let (state, answer) = match answered {
+                Some(answered) => (claim_state(answered), None),
+                None => (being_asked_for(), Some(answer)),
             };
             home.claim_answered(claim.lock, &state);
             if matches!(state, ClaimState::Unknown(_)) && claim.token.is_some() {
@@ -188,11 +192,15 @@ impl Shared {
 
     /// Waits for the answers to what the client says that it holds, and asks again where there was none. False if this
     /// attachment is over before that.
-    async fn claim_rest(self: &Arc<Self>, home: &Arc<Home>, mut rest: Vec<(Claim, Answer)>) -> bool {
+    async fn claim_rest(self: &Arc<Self>, home: &Arc<Home>, mut rest: Vec<(Claim, Option<Answer>)>) -> bool {
         while !rest.is_empty() {
             let mut again = Vec::new();
             for (claim, answer) in rest {
-                if !matches!(answer.await, Ok(Ok(_))) {
+                let answered = match answer {
+                    Some(answer) => matches!(answer.await, Ok(Ok(_))),
+                    None => false,
+                };
+                if !answered {
                     again.push(claim);
                 }
             }
@@ -202,7 +210,8 @@ impl Shared {
                     return false;
                 }
             }
-            rest = self.send_claims(home, again, true);
+            let sent = self.send_claims(home, again, true);
+            rest = sent.into_iter().map(|(claim, answer)| (claim, Some(answer))).collect();
         }
         true
     }

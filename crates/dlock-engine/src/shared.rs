@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) expired: AtomicU64,
+    pub(crate) from_memory: AtomicU64,
 }
 
 impl Counters {
@@ -79,6 +80,7 @@ impl Shared {
             exclusive: self.capabilities.exclusive,
             member: self.member,
             masters,
+            master_after: self.config.master_after,
             period: if masters { self.period() } else { None },
         }
     }

@@ -39,8 +39,17 @@ async fn health(State(engine): State<Engine>) -> impl IntoResponse {
 }
 
 fn render(statistics: &Statistics, serving: bool) -> String {
-    let Statistics { sessions, resources, grants, releases, waiting, commits, conflicts, expired } =
-        statistics;
+    let Statistics {
+        sessions,
+        resources,
+        grants,
+        releases,
+        waiting,
+        commits,
+        conflicts,
+        expired,
+        from_memory,
+    } = statistics;
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
         write(&mut text, &format!("dlock_{name}"), kind, help, value);
@@ -54,6 +63,7 @@ fn render(statistics: &Statistics, serving: bool) -> String {
     metric("commits_total", "counter", "Commits sent to the store since the start.", *commits);
     metric("conflicts_total", "counter", "Commits that met a newer version.", *conflicts);
     metric("sessions_expired_total", "counter", "Sessions expired by this server since the start.", *expired);
+    metric("from_memory_total", "counter", "Requests answered from memory since the start.", *from_memory);
     text
 }
 

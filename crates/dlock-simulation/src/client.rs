@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// Nothing new is begun then.
     pub(crate) until: Time,
     pub(crate) bug: Option<Bug>,
+    /// How probable it is that it writes a value block where it may.
+    pub(crate) values: f64,
 }
 
 /// What a client process works with.
@@ -294,7 +296,7 @@ impl Worker {
     async fn convert(&mut self, held: &mut Held) -> bool {
         let (mode, patience) = (self.mode(), self.patience());
         let down = mode.at_or_below(held.mode());
-        let value = (down && held.mode().writes_value() && self.dice.random_bool(0.6))
+        let value = (down && held.mode().writes_value() && self.dice.random_bool(self.plan.values))
             .then(|| self.tools.values.fetch_add(1, Ordering::Relaxed));
         let ask = Ask::Convert { mode, try_only: patience == Patience::Try, value };
         let recorder = self.tools.recorder.clone();
@@ -340,8 +342,8 @@ impl Worker {
 
     async fn release(&mut self, mut held: Held) {
         let writes = held.mode().writes_value() && held.guard_mut().mode().writes_value();
-        let value =
-            (writes && self.dice.random_bool(0.6)).then(|| self.tools.values.fetch_add(1, Ordering::Relaxed));
+        let value = (writes && self.dice.random_bool(self.plan.values))
+            .then(|| self.tools.values.fetch_add(1, Ordering::Relaxed));
         let dropped = value.is_none() && self.dice.random_bool(0.3);
         let recorder = self.tools.recorder.clone();
         let ask = Ask::Release { value };

@@ -27,6 +27,9 @@ struct Arguments {
     /// Let the store go back in time, too.
     #[arg(long)]
     restores: bool,
+    /// Let the servers master resources.
+    #[arg(long)]
+    mastering: bool,
     /// Let the clients lock by the usual recipe on etcd, instead of with dlock.
     #[arg(long, value_enum)]
     recipe: Option<Recipe>,
@@ -46,6 +49,7 @@ struct Totals {
     runs: u64,
     grants: u64,
     operations: u64,
+    from_memory: u64,
     events: u64,
     inconclusive: u64,
     simulated: Duration,
@@ -61,6 +65,7 @@ fn main() -> anyhow::Result<ExitCode> {
         bug: arguments.bug,
         restores: arguments.restores,
         calm: arguments.calm,
+        mastering: arguments.mastering,
         recipe: arguments.recipe,
     };
     let keep = if arguments.trace { Keep::Lines } else { Keep::Hash };
@@ -78,6 +83,7 @@ fn main() -> anyhow::Result<ExitCode> {
             totals.runs += 1;
             totals.grants += report.grants() as u64;
             totals.operations += report.history.operations.len() as u64;
+            totals.from_memory += report.from_memory;
             totals.events += report.trace.count();
             totals.inconclusive += report.findings.inconclusive as u64;
             totals.simulated += report.simulated;
@@ -108,10 +114,11 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let totals = totals.into_inner()?;
     println!(
-        "{} runs, {:.0} simulated hours, {} operations, {} grants, {} events, {} writes ({} fenced off, {} updates lost), {} histories inconclusive, {} bad: {:?}",
+        "{} runs, {:.0} simulated hours, {} operations ({} from memory), {} grants, {} events, {} writes ({} fenced off, {} updates lost), {} histories inconclusive, {} bad: {:?}",
         totals.runs,
         totals.simulated.as_secs_f64() / 3600.0,
         totals.operations,
+        totals.from_memory,
         totals.grants,
         totals.events,
         totals.accepted,

@@ -24,6 +24,8 @@ pub struct Options {
     pub restores: bool,
     /// Nothing goes wrong.
     pub calm: bool,
+    /// Let the servers master resources.
+    pub mastering: bool,
     /// Let the clients lock by a recipe on etcd, instead of with dlock.
     pub recipe: Option<Recipe>,
 }
@@ -60,6 +62,10 @@ pub(crate) struct Scenario {
     pub(crate) recipe: Option<Recipe>,
     /// The order of operations is searched for.
     pub(crate) sequential: bool,
+    /// Servers master resources, after so many commits in a row.
+    pub(crate) master_after: Option<u32>,
+    /// How probable it is that a client writes a value block where it may.
+    pub(crate) values: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -165,7 +171,14 @@ impl Scenario {
             bug,
             recipe: options.recipe,
             sequential: !options.restores,
+            master_after: None,
+            values: 0.6,
         };
+        if options.mastering {
+            scenario.master_after = Some(dice.random_range(1..=2));
+            // What has a value is not mastered.
+            scenario.values = if dice.random_bool(0.8) { 0.0 } else { 0.02 };
+        }
         if options.calm {
             (scenario.network.spikes, scenario.store.spikes) = (0.0, 0.0);
         } else {

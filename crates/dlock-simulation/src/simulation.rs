@@ -18,7 +18,7 @@ use crate::trace::{Keep, Trace};
 use crate::world::{Time, World};
 use crate::{determinism, panics};
 use dlock_client::{Client, Mode};
-use dlock_engine::{Engine, EngineConfig};
+use dlock_engine::{Engine, EngineConfig, Mastering};
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Report {
     pub simulated: Duration,
     /// What came of the writes to what the locks protect.
     pub writes: Writes,
+    /// How many requests were answered from memory.
+    pub from_memory: u64,
 }
 
 impl Report {
@@ -115,6 +117,8 @@ struct Simulation {
     complaints: Arc<Mutex<Vec<String>>>,
     close: Arc<AtomicBool>,
     findings: Findings,
+    /// By servers that have ended.
+    from_memory: u64,
 }
 
 impl Simulation {
@@ -154,6 +158,7 @@ impl Simulation {
             complaints: Arc::default(),
             close: Arc::default(),
             findings: Findings::default(),
+            from_memory: 0,
             scenario,
         };
         for machine in 1..=simulation.servers.len() + simulation.clients.len() {
@@ -172,10 +177,18 @@ impl Simulation {
         let calm_from = self.scenario.calm_from;
         self.run_to(calm_from, |_| false);
         self.settle()?;
+        for machine in self.scenario.server_machines() {
+            self.count_from_memory(machine);
+        }
         let trace = self.end();
         let history = self.recorder.take();
         let mut findings = self.findings;
-        let checked = check::check(&history, self.scenario.resources, self.scenario.sequential);
+        let checked = check::check(
+            &history,
+            self.scenario.resources,
+            self.scenario.sequential,
+            self.scenario.master_after.is_some(),
+        );
         findings.violations.extend(checked.violations);
         findings.inconclusive += checked.inconclusive;
         for complaint in self.complaints.lock().drain(..) {
@@ -186,7 +199,8 @@ impl Simulation {
             findings.add(Rule::LostUpdate, format!("{} updates lost", writes.lost_updates));
         }
         let (seed, simulated) = (self.scenario.seed, self.world.now());
-        Ok(Report { seed, trace, history, findings, simulated, writes })
+        let from_memory = self.from_memory;
+        Ok(Report { seed, trace, history, findings, simulated, writes, from_memory })
     }
 
     /// Lets everybody run up to a moment, or until `done`.
@@ -254,12 +268,20 @@ impl Simulation {
         if self.process(machine).is_none() {
             return;
         }
+        self.count_from_memory(machine);
         self.network.crash(machine, silent);
         *self.slot(machine) = None;
         if let Some(client) = machine.checked_sub(self.servers.len() + 1) {
             let client = &self.clients[client];
             self.recorder.killed(&format!("{}.{}", client.name, client.starts));
         }
+    }
+
+    /// Adds what a machine has answered from memory, if it is a server, before it ends.
+    fn count_from_memory(&mut self, machine: Machine) {
+        let Some(server) = self.servers.get(machine - 1) else { return };
+        let ended = server.engine.lock().take();
+        self.from_memory += ended.map_or(0, |engine| engine.statistics().from_memory);
     }
 
     /// Starts a machine that is not running.
@@ -287,6 +309,8 @@ impl Simulation {
             address: server.address.clone(),
             idle_resource_age: self.scenario.idle_resource_age,
             sweep_interval: self.scenario.sweep_interval,
+            mastering: self.scenario.master_after.map_or(Mastering::Off, |_| Mastering::All),
+            master_after: self.scenario.master_after.unwrap_or_default(),
             ..EngineConfig::default()
         };
         let store = Arc::new(self.store.from(machine));
@@ -328,6 +352,7 @@ impl Simulation {
             pause_max: setup.pause_max,
             until: scenario.calm_from,
             bug: scenario.bug,
+            values: scenario.values,
         };
         let clock = match scenario.bug {
             Some(Bug::ClientClockStopsInPause) => ClockKind::StopsInPauses,

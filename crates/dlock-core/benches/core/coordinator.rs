@@ -11,8 +11,15 @@ use std::hint::black_box;
 
 pub(crate) const GROUP: &str = "coordinator";
 
-const RULES: Rules =
-    Rules { generation: 0, guards: true, exclusive: true, member: MemberId(1), masters: false, period: None };
+const RULES: Rules = Rules {
+    generation: 0,
+    guards: true,
+    exclusive: true,
+    member: MemberId(1),
+    masters: false,
+    master_after: 3,
+    period: None,
+};
 
 /// A coordinator, and the version that its store has reached.
 struct Played {

@@ -22,10 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How many tokens a master may give before it writes again.
 const TOKENS: u64 = 1 << 20;
-/// So many commits in a row, between which nobody else wrote, make a server a resource's master.
-const COMMITS_BEFORE: u32 = 3;
-/// After it was given back, it takes twice as many commits, up to this many.
-const COMMITS_BEFORE_MAX: u32 = 1 << 12;
+/// After it was given back, it takes twice as many commits, up to this many doublings.
+const SETBACKS_MAX: u32 = 10;
 /// So many answers from memory pay for a recall: a resource that gave as many is taken again as soon as at first.
 const ANSWERS_WORTH_IT: u64 = 256;
 /// If more sessions than this are remembered, those that have nothing on the resource are forgotten.
@@ -45,8 +43,8 @@ pub(super) struct Mastery {
     written: u64,
     /// Commits in a row between which nobody else wrote.
     alone: u32,
-    /// How many of them make a master.
-    needed: u32,
+    /// How often it was given back for little since it paid last.
+    setbacks: u32,
     /// Commands that were answered from memory since this server is the master.
     answered: u64,
     /// The resource is to be given back though nobody asks for it.
@@ -61,7 +59,7 @@ impl Mastery {
             verified: BTreeMap::new(),
             written: 0,
             alone: 0,
-            needed: COMMITS_BEFORE,
+            setbacks: 0,
             answered: 0,
             yielding: false,
         }
@@ -135,7 +133,8 @@ impl Mastery {
         if self.is_master() {
             return Some((mark, SmallVec::new()));
         }
-        if self.alone + 1 < self.needed {
+        let needed = u64::from(rules.master_after) << self.setbacks;
+        if u64::from(self.alone) + 1 < needed {
             return None;
         }
         let own: SmallVec<[SessionId; 8]> =
@@ -207,11 +206,8 @@ impl Mastery {
 
     fn given_back(&mut self) {
         self.alone = 0;
-        self.needed = if self.answered >= ANSWERS_WORTH_IT {
-            COMMITS_BEFORE
-        } else {
-            (self.needed * 2).min(COMMITS_BEFORE_MAX)
-        };
+        self.setbacks =
+            if self.answered >= ANSWERS_WORTH_IT { 0 } else { (self.setbacks + 1).min(SETBACKS_MAX) };
         self.yielding = false;
     }
 }

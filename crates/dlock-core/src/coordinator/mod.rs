@@ -65,6 +65,9 @@ pub struct Rules {
     pub member: MemberId,
     /// This server may become the resource's master, or go on to be.
     pub masters: bool,
+    /// So many commits in a row, between which nobody else wrote, make it the master; after each time that it had to give the
+    /// resource back for little, twice as many.
+    pub master_after: u32,
     /// The period of this server's lease, if that holds at this moment: a number that changes whenever it had run out. A
     /// master answers from memory in the period in which it became one.
     pub period: Option<u64>,

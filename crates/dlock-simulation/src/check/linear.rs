@@ -23,10 +23,13 @@ struct Event {
     to: Option<Time>,
 }
 
-pub(super) fn check(history: &History, resource: usize, findings: &mut Findings) {
+pub(super) fn check(history: &History, resource: usize, mastered: bool, findings: &mut Findings) {
     let operations: Vec<&Operation> =
         history.operations.iter().filter(|operation| operation.resource == resource).collect();
-    let events = events(history, resource, &operations);
+    let mut events = events(history, resource, &operations);
+    if mastered {
+        events.retain(|event| !matches!(event.step, Step::Read { value: 0, .. }));
+    }
     let mut search = Search {
         events: &events,
         tried: HashSet::new(),

@@ -77,7 +77,7 @@ impl Story {
     }
 
     fn broken(&self) -> Vec<Rule> {
-        let findings = check(&self.0, 1, true);
+        let findings = check(&self.0, 1, true, false);
         assert_eq!(findings.inconclusive, 0);
         let mut rules: Vec<Rule> = findings.violations.iter().map(|violation| violation.rule).collect();
         rules.dedup();
@@ -105,7 +105,7 @@ fn conflicting_locks_at_one_time_are_found_in_their_window() {
     let two = story.acquire("b", ProtectedRead, (5, 29), granted(ProtectedRead, 2));
     story.held(two, ProtectedRead, 2, (29, 50));
     assert_eq!(story.broken(), [Rule::Exclusion, Rule::Linearizability]);
-    let shown = check(&story.0, 1, true).violations[0].to_string();
+    let shown = check(&story.0, 1, true, false).violations[0].to_string();
     assert!(shown.contains("a ") && shown.contains("b ") && shown.contains("0.029"), "{shown}");
 }
 
