@@ -119,8 +119,8 @@ impl Shared {
                     coordinator.collect(&mut actions);
                 }
                 Input::GiveBack => coordinator.give_back(&rules, &mut actions),
-                Input::MasterDead { version, recovered } => {
-                    coordinator.master_dead(version, recovered, &rules, &mut actions);
+                Input::MasterDead { mark, recovered } => {
+                    coordinator.master_dead(mark, recovered, &rules, &mut actions);
                 }
             }
         }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A resource that another server masters, while somebody here waits for it: its record's version, and that server.
+/// A resource that another server masters, while somebody here waits for it: the mark in its record, and that server.
 pub(crate) type Mastered = (ResourceId, u64, MemberId);
 
 /// The note that a session is moving, as it was written.
@@ -37,7 +37,7 @@ pub(crate) struct Moving(Version);
 type Answer = oneshot::Receiver<Result<Outcome, Failure>>;
 
 /// So long an attachment waits for the answers to its claims at most.
-const PATIENCE_MAX: Duration = Duration::from_secs(1);
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// The resources that others master and somebody here waits for.
@@ -47,7 +47,7 @@ impl Shared {
             let shard = shard.lock();
             for resource in &shard.contended {
                 let waits = shard.slots.get(resource).and_then(|slot| slot.coordinator.waits_for());
-                mastered.extend(waits.map(|(member, version)| (resource.clone(), version, member)));
+                mastered.extend(waits.map(|(member, mark)| (resource.clone(), mark, member)));
             }
         }
         mastered.sort_unstable(); // as in every run of a simulation
@@ -61,7 +61,7 @@ impl Shared {
         }
         let mut recovered: HashMap<MemberId, bool> = HashMap::default();
         let mut inputs = Vec::new();
-        for (resource, version, member) in mastered {
+        for (resource, mark, member) in mastered {
             if !self.is_dead_master(member) {
                 continue;
             }
@@ -76,7 +76,7 @@ impl Shared {
                     all
                 }
             };
-            inputs.push((resource, Input::MasterDead { version, recovered }));
+            inputs.push((resource, Input::MasterDead { mark, recovered }));
         }
         self.feed(inputs);
     }
@@ -162,7 +162,7 @@ impl Shared {
         claims: Vec<Claim>,
         moving: Moving,
     ) -> Vec<ClaimState> {
-        let deadline = self.now() + (home.terms().ttl() / 10).min(PATIENCE_MAX);
+        let deadline = self.now() + (home.terms().ttl() / 20).min(PATIENCE_MAX);
         let (mut states, mut rest) = (Vec::with_capacity(claims.len()), Vec::new());
         for (claim, mut answer) in self.send_claims(home, claims, true) {
             let answered = tokio::select! {

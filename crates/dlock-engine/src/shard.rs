@@ -36,8 +36,9 @@ pub(crate) enum Input {
     Collect,
     /// It is time to give it back, if this server masters it.
     GiveBack,
-    /// The server that mastered it is dead, as of the record's version; and what it knew is `recovered`, or yet to be claimed.
-    MasterDead { version: u64, recovered: bool },
+    /// The server that mastered it, and wrote its record with this mark, is dead; and what it knew is `recovered`, or yet to be
+    /// claimed.
+    MasterDead { mark: u64, recovered: bool },
 }
 
 /// For so many resources a shard keeps its memory.

@@ -10,7 +10,7 @@ use crate::world::World;
 use async_trait::async_trait;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::LockKey;
-use dlock_core::record::RecordError;
+use dlock_core::record::{MovingRecord, RecordError};
 use dlock_core::resource::Resource;
 use dlock_core::session::SessionRecord;
 use dlock_store::{
@@ -334,6 +334,9 @@ fn describe(key: &Key, bytes: &[u8]) -> String {
     match key.as_str().split('/').next() {
         Some("s") => SessionRecord::decode(bytes).map_or_else(unreadable, describe_session),
         Some("r") => Resource::decode(bytes).map_or_else(unreadable, describe_resource),
+        Some("v") => MovingRecord::decode(bytes).map_or_else(unreadable, |moving| {
+            moving.former.iter().map(|member| format!("from {:.4} ", member.to_string())).collect()
+        }),
         _ => String::new(),
     }
 }
@@ -350,6 +353,13 @@ fn describe_resource(resource: Resource) -> String {
     }
     for waiting in resource.queue() {
         let _ = write!(text, "{} waits for {}, ", name(waiting.key), waiting.mode);
+    }
+    if let Some(master) = resource.master() {
+        let recalled = if master.recalled { ", recalled" } else { "" };
+        let _ = write!(text, "mastered by {:.4} since {}{recalled}", master.member.to_string(), master.mark);
+        for holder in resource.recovered().iter().flat_map(Resource::holders) {
+            let _ = write!(text, ", claimed by {} {}", name(holder.key), holder.mode);
+        }
     }
     text
 }

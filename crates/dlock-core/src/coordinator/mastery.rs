@@ -119,6 +119,7 @@ impl Mastery {
     pub(super) fn mark<'a, T: 'a>(
         &self,
         rules: &Rules,
+        expected: u64,
         resource: &Resource,
         commands: impl Iterator<Item = &'a Pending<T>> + Clone,
     ) -> Option<(Master, SmallVec<[SessionGuard; 2]>)> {
@@ -129,7 +130,7 @@ impl Mastery {
             return None;
         }
         let limit = Token::from_u64(resource.last_token().get().saturating_add(TOKENS))?;
-        let mark = Master::new(rules.member, limit);
+        let mark = Master::new(rules.member, expected, limit);
         if self.is_master() {
             return Some((mark, SmallVec::new()));
         }

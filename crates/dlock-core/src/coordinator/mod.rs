@@ -756,25 +756,26 @@ impl<T> Coordinator<T> {
         }
     }
 
-    /// The server that masters the resource, and the record's version, where commands wait for it to be given back.
+    /// The server that masters the resource, and the [mark](Master::mark) of its last writing, where commands wait for the
+    /// resource to be given back.
     pub fn waits_for(&self) -> Option<(MemberId, u64)> {
-        let State::Elsewhere { version, resource } = &self.state else { return None };
+        let State::Elsewhere { resource, .. } = &self.state else { return None };
         let master = resource.master().filter(|_| !self.pending.is_empty())?;
-        Some((master.member, *version))
+        Some((master.member, master.mark))
     }
 
-    /// The server that mastered the resource when its record had this version is dead: it was found silent by a look that
-    /// was sent after [`Coordinator::waits_for`] had said so. From then on it answers nothing from memory before it has
-    /// written the record.
+    /// The server that wrote the record with this mark is dead: it was found silent by a look that was sent after
+    /// [`Coordinator::waits_for`] had said so. From then on it answers nothing from memory before it has written the
+    /// record once more, with another mark.
     ///
     /// What clients claim is believed. If it is `recovered`, which is to say that since then no session was at home there, and
     /// none was on its way from there with claims, they have claimed all, and the rest is free.
-    pub fn master_dead(&mut self, version: u64, recovered: bool, rules: &Rules, out: &mut Vec<Action<T>>) {
-        let State::Elsewhere { version: known, resource } = &mut self.state else { return };
-        if *known != version {
+    pub fn master_dead(&mut self, mark: u64, recovered: bool, rules: &Rules, out: &mut Vec<Action<T>>) {
+        let State::Elsewhere { version, resource } = &mut self.state else { return };
+        if resource.master().is_none_or(|master| master.mark != mark) {
             return;
         }
-        let mut resource = resource.clone();
+        let (version, mut resource) = (*version, resource.clone());
         let is_claim = |pending: &Pending<T>| matches!(pending.command, Command::Claim(_));
         let (mut claims, others) =
             std::mem::take(&mut self.pending).into_iter().partition::<Vec<_>, _>(is_claim);
@@ -852,7 +853,8 @@ impl<T> Coordinator<T> {
     /// Makes this server the resource's master with this commit, or keeps it so, or gives the resource back.
     fn mark(&mut self, flight: &mut Flight<T>, resource: &mut Resource, rules: &Rules) {
         let mastery = self.mastery.as_deref().filter(|_| rules.masters);
-        let mark = mastery.and_then(|mastery| mastery.mark(rules, resource, flight.commands()));
+        let mark =
+            mastery.and_then(|mastery| mastery.mark(rules, flight.expected, resource, flight.commands()));
         let (master, guards) = mark.unzip();
         guards.into_iter().flatten().for_each(|guard| flight.guard_by(guard));
         resource.set_master(master);

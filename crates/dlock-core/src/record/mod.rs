@@ -21,6 +21,7 @@
 //!   bytes member = 1;
 //!   bool recalled = 2;
 //!   Resource claims = 3;                  // what it becomes if the master dies
+//!   uint64 mark = 4;                      // the version over which the master wrote it
 //! }
 //! message Holder {
 //!   fixed64 session_high = 1; fixed64 session_low = 2; uint64 lock = 3;

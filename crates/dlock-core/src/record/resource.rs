@@ -35,6 +35,8 @@ struct RawMaster {
     recalled: bool,
     #[prost(message, optional, tag = "3")]
     claims: Option<RawResource>,
+    #[prost(uint64, tag = "4")]
+    mark: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -120,6 +122,7 @@ impl RawMaster {
                 value_stale: !claims.value_valid,
                 ..RawResource::default()
             }),
+            mark: master.mark,
         }
     }
 }
@@ -204,7 +207,7 @@ impl Resource {
             return Err(RecordError::corrupt("a claim of a mastered resource is no held lock"));
         }
         let member = MemberId(decode_u128(&raw.member, "the master")?);
-        Ok(Box::new(Master { member, recalled: raw.recalled, claims }))
+        Ok(Box::new(Master { member, mark: raw.mark, recalled: raw.recalled, claims }))
     }
 
     fn add_holder(&mut self, raw: RawHolder) -> Result<(), RecordError> {

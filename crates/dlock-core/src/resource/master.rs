@@ -18,6 +18,8 @@ use smallvec::SmallVec;
 pub struct Master {
     /// The server.
     pub member: MemberId,
+    /// A number that no other writing of the record by its master has: that of the version over which it was written.
+    pub mark: u64,
     /// Another server needs the resource.
     pub recalled: bool,
     /// What the resource becomes if the master dies: the limit as its last token, and what was claimed so far.
@@ -26,11 +28,11 @@ pub struct Master {
 
 impl Master {
     /// A master that may give tokens up to a limit.
-    pub fn new(member: MemberId, limit: Token) -> Master {
+    pub fn new(member: MemberId, mark: u64, limit: Token) -> Master {
         let mut claims = Resource::new(limit);
         // A writer that died with the master is not heard of.
         claims.value_valid = false;
-        Master { member, recalled: false, claims }
+        Master { member, mark, recalled: false, claims }
     }
 
     /// The greatest token that it may give.

@@ -12,6 +12,11 @@ fn claim(key: LockKey, token: u64) -> Command {
     Command::Claim(Claim { key, mode: Mode::Exclusive, token, since_unix_ms: 0 })
 }
 
+/// That of the record's last writing by its master.
+fn mark_of(store: &Store) -> u64 {
+    store.resource().master().expect("it is mastered").mark
+}
+
 fn ten_pairs() -> Vec<(&'static str, Command, Option<SessionGuard>)> {
     let pair = [("a", acquire(key(1, 1)), guard(1)), ("r", release(key(1, 1)), guard(1))];
     std::iter::repeat_n(pair, 10).flatten().collect()
@@ -93,7 +98,7 @@ fn another_server_asks_for_it_and_gets_it_as_it_stands() {
     one.told();
     two.do_all(&mut store, &[("b", acquire(key(2, 1)), guard(2))]);
     assert_eq!(two.told(), Vec::<String>::new());
-    assert_eq!(two.coordinator.waits_for(), Some((MASTERS.member, store.version)));
+    assert_eq!(two.coordinator.waits_for(), Some((MASTERS.member, mark_of(&store))));
     one.hear(&mut store);
     assert!(!one.coordinator.is_master());
     assert_eq!(one.told(), Vec::<String>::new(), "nothing has changed for its own clients");
@@ -235,8 +240,8 @@ fn tokens_grow_though_the_master_is_dead() {
     one.do_all(&mut store, &[("a", acquire(key(1, 1)), guard(1)), ("r", release(key(1, 1)), guard(1))]);
     assert_eq!(one.told(), ["a: granted EX token 3", "r: released"]);
     two.do_all(&mut store, &[("b", acquire(key(2, 1)), guard(2))]);
-    let (_, version) = two.coordinator.waits_for().unwrap();
-    two.coordinator.master_dead(version, true, &two.rules, &mut two.actions);
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    two.coordinator.master_dead(mark, true, &two.rules, &mut two.actions);
     two.serve(&mut store);
     let limit = (1 << 20) + 2;
     assert_eq!(two.told(), [format!("b: granted EX token {}", limit + 1)]);
@@ -248,8 +253,8 @@ fn what_clients_claim_of_a_dead_master_is_believed_and_the_rest_waits() {
     let (mut one, mut two, mut store) = mastered();
     one.do_all(&mut store, &[("a", acquire(key(1, 1)), guard(1))]);
     two.do_all(&mut store, &[("b", acquire(key(2, 1)), guard(2)), ("c", claim(key(1, 1), 3), moved(1))]);
-    let (_, version) = two.coordinator.waits_for().unwrap();
-    two.coordinator.master_dead(version, false, &two.rules, &mut two.actions);
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    two.coordinator.master_dead(mark, false, &two.rules, &mut two.actions);
     two.serve(&mut store);
     assert_eq!(two.told(), ["c: granted EX token 3"]);
     // Others can't claim against that, nor what was never granted.
@@ -258,29 +263,48 @@ fn what_clients_claim_of_a_dead_master_is_believed_and_the_rest_waits() {
         &mut store,
         &[("x", claim(key(3, 1), 3), moved(3)), ("y", claim(key(3, 2), 1 << 40), moved(3))],
     );
-    let (_, version) = three.coordinator.waits_for().unwrap();
-    three.coordinator.master_dead(version, false, &three.rules, &mut three.actions);
+    let (_, mark) = three.coordinator.waits_for().unwrap();
+    three.coordinator.master_dead(mark, false, &three.rules, &mut three.actions);
     three.serve(&mut store);
     assert_eq!(three.told(), ["x: refused NotFound", "y: refused NotFound"]);
     two.hear(&mut store);
-    let (_, version) = two.coordinator.waits_for().unwrap();
-    two.coordinator.master_dead(version, true, &two.rules, &mut two.actions);
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    two.coordinator.master_dead(mark, true, &two.rules, &mut two.actions);
     two.serve(&mut store);
     assert_eq!(two.told(), ["b: queued behind 0", "contention"]);
     two.do_all(&mut store, &[("r", release(key(1, 1)), moved(1))]);
     assert_eq!(two.told()[0], "r: released");
 }
 
+/// Found by simulation: two servers woke a dead master in turn, and what either knew was of an older version each time.
 #[test]
-fn what_was_said_of_an_older_version_is_no_longer_so() {
+fn who_else_asks_for_it_does_not_keep_it_from_being_recovered() {
+    let (_, mut two, mut store) = mastered();
+    let mut three = Server::new(Rules { member: MemberId(3), ..MASTERS });
+    for server in [&mut two, &mut three] {
+        let session = server.rules.member.0;
+        server.do_all(&mut store, &[("b", acquire(key(session, 1)), guard(session))]);
+    }
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    three.hear(&mut store);
+    three.coordinator.recheck(&three.rules, &mut three.actions);
+    three.serve(&mut store);
+    two.hear(&mut store);
+    two.coordinator.master_dead(mark, true, &two.rules, &mut two.actions);
+    two.serve(&mut store);
+    assert!(two.told()[0].starts_with("b: granted"));
+}
+
+#[test]
+fn what_was_said_of_an_older_writing_is_no_longer_so() {
     let (mut one, mut two, mut store) = mastered();
     two.do_all(&mut store, &[("b", acquire(key(2, 1)), guard(2))]);
-    let (_, version) = two.coordinator.waits_for().unwrap();
+    let (_, mark) = two.coordinator.waits_for().unwrap();
     one.hear(&mut store); // it lives
     one.become_master(&mut store);
     let before = store.version;
     two.hear(&mut store);
-    two.coordinator.master_dead(version, true, &two.rules, &mut two.actions);
+    two.coordinator.master_dead(mark, true, &two.rules, &mut two.actions);
     two.serve(&mut store);
     assert_eq!(two.told(), Vec::<String>::new());
     assert_eq!(store.version, before + 1, "it was asked for, and nothing else");
@@ -291,8 +315,8 @@ fn a_master_that_was_taken_for_dead_still_knows_better() {
     let (mut one, mut two, mut store) = mastered();
     one.do_all(&mut store, &[("a", acquire(key(1, 1)), guard(1)), ("k", acquire(key(1, 2)), guard(1))]);
     two.do_all(&mut store, &[("c", claim(key(1, 1), 3), moved(1))]);
-    let (_, version) = two.coordinator.waits_for().unwrap();
-    two.coordinator.master_dead(version, false, &two.rules, &mut two.actions);
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    two.coordinator.master_dead(mark, false, &two.rules, &mut two.actions);
     two.serve(&mut store);
     two.told();
     one.rules.period = Some(2);
@@ -309,8 +333,8 @@ fn a_master_that_comes_back_too_late_tells_what_is_gone() {
     one.do_all(&mut store, &[("a", acquire(key(1, 1)), guard(1))]);
     one.told();
     two.do_all(&mut store, &[("b", acquire(key(2, 1)), guard(2))]);
-    let (_, version) = two.coordinator.waits_for().unwrap();
-    two.coordinator.master_dead(version, true, &two.rules, &mut two.actions);
+    let (_, mark) = two.coordinator.waits_for().unwrap();
+    two.coordinator.master_dead(mark, true, &two.rules, &mut two.actions);
     two.serve(&mut store);
     two.told();
     one.rules.period = Some(2);
