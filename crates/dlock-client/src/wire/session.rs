@@ -79,6 +79,7 @@ pub(super) fn claim_to_proto(claim: &Claim) -> v1::Claim {
         lock_id: claim.lock.0,
         resource: Some(resource_to_proto(&claim.resource)),
         token: claim.token.map(|token| token.get()),
+        mode: None,
         waiting_sequence: claim.waiting.map(|request| request.0),
     }
 }
