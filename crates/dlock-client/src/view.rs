@@ -30,6 +30,9 @@ pub struct ResourceInfo {
     pub holders: Vec<HolderInfo>,
     /// Conversions, then waiting requests, in the order of service.
     pub queue: Vec<QueuedInfo>,
+    /// Another server than the one that answers, which grants and releases it from its own memory: only that one can say
+    /// who holds it and who waits, and the rest of this is as old as what it wrote last.
+    pub mastered_by: Option<MemberId>,
 }
 
 /// A granted lock.

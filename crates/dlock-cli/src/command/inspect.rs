@@ -1,6 +1,6 @@
 //! `dlockctl inspect`: who holds a resource and who waits for it.
 
-use super::shown::{Resource, client_cell};
+use super::shown::{Resource, client_cell, mastered};
 use crate::arguments::{Global, Inspect, OutputFormat};
 use crate::exit::Exit;
 use crate::output;
@@ -17,9 +17,12 @@ pub(crate) async fn run(global: &Global, arguments: Inspect) -> Result<u8, Exit>
         let doubt = if resource.value.valid { "" } else { " (not valid: its last writer died)" };
         output::line(&format!("value: {:?}{doubt}", resource.value.text))?;
     }
-    if resource.holders.is_empty() {
+    if let Some(master) = &resource.mastered_by {
+        output::line(&mastered(master))?;
+    } else if resource.holders.is_empty() {
         output::line("nobody holds it")?;
-    } else {
+    }
+    if !resource.holders.is_empty() {
         let header = ["HELD", "TOKEN", "SINCE", "CLIENT", "SESSION", "LOCK"];
         output::rows(global.output, &header, &resource.holders, |holder| {
             let client = client_cell(holder.client.as_ref());

@@ -1,7 +1,7 @@
 //! `dlockctl lock`: runs a command under a lock, or holds one until it is interrupted.
 
 use super::run::Run;
-use super::shown::holder_line;
+use super::shown::{holder_line, mastered};
 use crate::arguments::{Global, Lock, OutputFormat};
 use crate::exit::{self, Exit};
 use crate::output;
@@ -122,7 +122,10 @@ async fn refused(client: &Client, arguments: &Lock, error: &Error) -> Exit {
 
 async fn say_who_blocks(client: &Client, name: &str) {
     match client.query().get_resource(name).await {
-        Ok(info) => info.holders.iter().for_each(|holder| output::complain(&holder_line(holder))),
+        Ok(info) => {
+            info.holders.iter().for_each(|holder| output::complain(&holder_line(holder)));
+            info.mastered_by.iter().for_each(|master| output::complain(&mastered(&master.to_string())));
+        }
         Err(error) => output::complain(&format!("who is in the way can't be told: {error}")),
     }
 }

@@ -1,5 +1,6 @@
 //! `dlockctl release --force`: takes locks from their sessions.
 
+use super::shown::mastered;
 use crate::arguments::{Global, Release};
 use crate::exit::{self, Exit};
 use crate::output;
@@ -39,6 +40,11 @@ async fn find(client: &Client, arguments: &Release) -> Result<Vec<LockAddress>, 
         return Ok(vec![LockAddress { session, lock: LockId(lock) }]);
     }
     let info = client.query().get_resource(&arguments.name).await?;
+    if let Some(master) = info.mastered_by.filter(|_| info.holders.is_empty()) {
+        let way_out = "name --session and --lock, or ask that server";
+        let message = format!("{} is {}: {way_out}", arguments.name, mastered(&master.to_string()));
+        return Err(Exit::new(exit::FAILURE, message));
+    }
     let held = info.holders.into_iter().map(|holder| holder.lock);
     Ok(held.filter(|lock| session.is_none_or(|session| lock.session == session)).collect())
 }

@@ -14,6 +14,8 @@ pub(crate) struct Resource {
     pub(crate) value: Value,
     pub(crate) holders: Vec<Holder>,
     pub(crate) queue: Vec<Queued>,
+    /// The member that grants and releases it from its memory, where it isn't the one that answers.
+    pub(crate) mastered_by: Option<String>,
 }
 
 /// A value block. Bytes that are no text are shown with replacement characters.
@@ -152,6 +154,7 @@ impl From<ResourceInfo> for Resource {
             value,
             holders: info.holders.into_iter().map(Holder::from).collect(),
             queue: info.queue.into_iter().map(Queued::from).collect(),
+            mastered_by: info.mastered_by.map(|member| member.to_string()),
         }
     }
 }
@@ -186,9 +189,43 @@ impl From<MemberInfo> for Member {
     }
 }
 
+/// Who masters a resource, and what that means for the one who looks.
+pub(crate) fn mastered(master: &str) -> String {
+    format!("mastered by the server {master}: only that one can say who holds it and who waits")
+}
+
 /// Who holds, in a sentence.
 pub(crate) fn holder_line(holder: &HolderInfo) -> String {
     let client = holder.client.clone().map(Client::from);
     let (mode, token, since) = (holder.mode, holder.token, moment(holder.since_unix_ms));
     format!("{} holds it in {mode} since {since}, token {token}", client_cell(client.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Resource {
+        /// One that nobody holds.
+        pub(crate) fn free(name: &str) -> Resource {
+            Resource {
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+                version: 1,
+                last_token: 7,
+                value: Value { text: String::new(), bytes: 0, valid: true },
+                holders: Vec::new(),
+                queue: Vec::new(),
+                mastered_by: None,
+            }
+        }
+    }
+
+    #[test]
+    fn who_masters_a_resource_is_told_to_programs() {
+        let mut resource = Resource::free("a");
+        assert_eq!(serde_json::to_value(&resource).unwrap()["mastered_by"], serde_json::Value::Null);
+        resource.mastered_by = Some("ab".to_owned());
+        assert_eq!(serde_json::to_value(&resource).unwrap()["mastered_by"], "ab");
+    }
 }

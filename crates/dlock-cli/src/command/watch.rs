@@ -1,6 +1,6 @@
 //! `dlockctl watch`: a line for every change, until interrupted.
 
-use super::shown::Resource;
+use super::shown::{Resource, mastered};
 use crate::arguments::{Global, Ls, OutputFormat};
 use crate::exit::Exit;
 use crate::output;
@@ -43,6 +43,9 @@ pub(crate) async fn run(global: &Global, arguments: Ls) -> Result<u8, Exit> {
 fn line(event: &Shown) -> String {
     match event {
         Shown::Changed { resource } => {
+            if let Some(master) = &resource.mastered_by {
+                return format!("{}: {}", resource.name, mastered(master));
+            }
             let holders =
                 resource.holders.iter().map(|holder| format!("{} token {}", holder.mode, holder.token));
             let waiting = resource.queue.iter().map(|entry| entry.mode);
@@ -58,4 +61,21 @@ fn line(event: &Shown) -> String {
 
 fn join(items: Vec<String>, none: &str) -> String {
     if items.is_empty() { none.to_owned() } else { items.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mastered_resource_is_not_called_free() {
+        let mut resource = Resource::free("a");
+        let shown = |resource| line(&Shown::Changed { resource: Box::new(resource) });
+        assert_eq!(shown(Resource::free("a")), "a: held: free; waiting: nobody");
+        resource.mastered_by = Some("ab".to_owned());
+        assert_eq!(
+            shown(resource),
+            "a: mastered by the server ab: only that one can say who holds it and who waits"
+        );
+    }
 }

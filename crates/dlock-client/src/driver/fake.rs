@@ -101,7 +101,7 @@ fn answer(said: Said) -> Option<Heard> {
                 lock_id: claim.lock_id,
                 state: Some(v1::claim_result::State::Granted(granted(
                     claim.lock_id,
-                    v1::Mode::Exclusive as i32,
+                    claim.mode.unwrap_or(v1::Mode::Exclusive as i32),
                 ))),
             };
             let results = resume.claims.into_iter().map(result).collect();

@@ -74,6 +74,8 @@ pub(crate) struct Claim {
     pub(crate) resource: ResourceId,
     /// Its token, where it is held.
     pub(crate) token: Option<Token>,
+    /// The mode on which the client counts, where it is held.
+    pub(crate) mode: Option<Mode>,
     /// The request that waits for it, where one does.
     pub(crate) waiting: Option<RequestId>,
 }

@@ -12,7 +12,7 @@ use dlock_core::{Epoch, LockId, SessionId};
 use dlock_proto::v1::client_message::Body as Said;
 use dlock_proto::v1::server_message::Body as Heard;
 use dlock_proto::v1::{self, ClientMessage, ServerMessage};
-use dlock_proto::{duration, duration_to_proto};
+use dlock_proto::{duration, duration_to_proto, mode_to_proto};
 use std::time::Duration;
 
 /// What is kept within where a server states no limit.
@@ -79,6 +79,7 @@ pub(super) fn claim_to_proto(claim: &Claim) -> v1::Claim {
         lock_id: claim.lock.0,
         resource: Some(resource_to_proto(&claim.resource)),
         token: claim.token.map(|token| token.get()),
+        mode: claim.mode.map(|mode| mode_to_proto(mode) as i32),
         waiting_sequence: claim.waiting.map(|request| request.0),
     }
 }

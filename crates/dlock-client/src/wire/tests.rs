@@ -9,7 +9,7 @@ use crate::session::message::{
 };
 use crate::{Error, LossReason};
 use dlock_core::resource::ValueUpdate;
-use dlock_core::{Epoch, LockId, Mode, ResourceId, SessionId, Token, ValueBlock};
+use dlock_core::{Epoch, LockId, MemberId, Mode, ResourceId, SessionId, Token, ValueBlock};
 use dlock_proto::v1::client_message::Body as Said;
 use dlock_proto::v1::server_message::Body as Heard;
 use dlock_proto::v1::{self, ClientMessage, ServerMessage, SessionRequest, SessionResponse};
@@ -157,11 +157,12 @@ fn request() -> impl Strategy<Value = Request> {
 
 fn claim() -> impl Strategy<Value = Claim> {
     let token = number().prop_map(|number| Token::from_u64(number >> 1).unwrap());
-    (number(), resource(), option::of(token), option::of(number())).prop_map(
-        |(lock, resource, token, waiting)| Claim {
+    (number(), resource(), option::of(token), option::of(mode()), option::of(number())).prop_map(
+        |(lock, resource, token, mode, waiting)| Claim {
             lock: LockId(lock),
             resource,
             token,
+            mode,
             waiting: waiting.map(RequestId),
         },
     )
@@ -327,8 +328,13 @@ fn a_request_has_at_most_the_bytes_it_is_reckoned_with() {
         assert!(frame.len() <= reckoned, "{} > {reckoned}", frame.len());
         assert!(reckoned <= REQUEST_BYTES_MAX);
     }
-    let claim =
-        Claim { lock, resource, token: Token::from_u64(i64::MAX as u64), waiting: Some(RequestId(u64::MAX)) };
+    let claim = Claim {
+        lock,
+        resource,
+        token: Token::from_u64(i64::MAX as u64),
+        mode: Some(mode),
+        waiting: Some(RequestId(u64::MAX)),
+    };
     assert!(claim_to_proto(&claim).encoded_len() + 4 <= claim.bytes());
 }
 
@@ -364,4 +370,17 @@ fn a_refusal_without_a_request_is_the_links() {
     let message = ServerMessage { sequence: 0, body: Some(Heard::Failed(failure)) };
     let decoded = decode_message(message).unwrap();
     assert!(matches!(decoded, Some(Incoming::Refused(LinkError::SessionOver(LossReason::Expired)))));
+}
+
+#[test]
+fn the_server_that_masters_a_resource_is_known_where_there_is_one() {
+    let read = |mastered_by: &str| {
+        let named = Some(v1::Resource { namespace: String::new(), name: "r".to_owned() });
+        let mastered_by = mastered_by.to_owned();
+        super::resource(Some(v1::ResourceInfo { resource: named, mastered_by, ..Default::default() }))
+    };
+    assert_eq!(read("").unwrap().mastered_by, None);
+    let member = MemberId(0xab);
+    assert_eq!(read(&member.to_string()).unwrap().mastered_by, Some(member));
+    assert!(matches!(read("somebody"), Err(Error::Protocol { .. })));
 }

@@ -84,6 +84,10 @@ pub(crate) fn resource(info: Option<v1::ResourceInfo>) -> Result<ResourceInfo, E
         value: value_read(info.value.unwrap_or_default())?,
         holders: info.holders.into_iter().map(holder).collect::<Result<_, _>>()?,
         queue: info.queue.into_iter().map(queued).collect::<Result<_, _>>()?,
+        mastered_by: Some(info.mastered_by)
+            .filter(|text| !text.is_empty())
+            .map(|text| id(&text))
+            .transpose()?,
     })
 }
 

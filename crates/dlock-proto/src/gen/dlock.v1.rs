@@ -610,6 +610,10 @@ pub struct Claim {
     /// The request that waits for it (an acquire or a conversion), if one does: named when it is granted.
     #[prost(uint64, optional, tag = "4")]
     pub waiting_sequence: ::core::option::Option<u64>,
+    /// The mode on which the client counts, where it believes to hold the lock: of a conversion downwards that has no answer
+    /// yet, the lower one. Older clients don't say it.
+    #[prost(enumeration = "Mode", optional, tag = "5")]
+    pub mode: ::core::option::Option<i32>,
 }
 /// The session goes on here.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2143,6 +2147,10 @@ pub struct ResourceInfo {
     /// Conversions, then waiting requests, in the order of service.
     #[prost(message, repeated, tag = "6")]
     pub queue: ::prost::alloc::vec::Vec<QueuedInfo>,
+    /// Another server, 32 hexadecimal digits, that grants and releases it from its memory: only that one can say who holds it
+    /// and who waits. Empty if there is none.
+    #[prost(string, tag = "7")]
+    pub mastered_by: ::prost::alloc::string::String,
 }
 /// Names a lock from outside its session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -40,6 +40,9 @@ pub struct Flags {
     /// How long to wait for sessions to move when told to stop [default: 10s]
     #[arg(long, env = "DLOCK_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,
+    /// Namespaces whose resources this server may grant from its memory over a shared store, or * for all [default: none]
+    #[arg(long, env = "DLOCK_MASTERED_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
+    pub mastered_namespaces: Option<Vec<String>>,
 }
 
 impl Flags {
@@ -52,6 +55,7 @@ impl Flags {
             log_level: self.log_level.clone().or(file.log_level),
             log_format: self.log_format.or(file.log_format),
             drain_grace: self.drain_grace.clone().or(file.drain_grace),
+            mastered_namespaces: self.mastered_namespaces().or(file.mastered_namespaces),
             ..file
         };
         if let Some(directory) = &self.data_dir {
@@ -60,5 +64,14 @@ impl Flags {
             (raw.etcd, raw.redis, raw.jetstream) = (None, None, None);
         }
         raw
+    }
+
+    /// As given; an empty text means none, whatever the file says.
+    fn mastered_namespaces(&self) -> Option<Vec<String>> {
+        let mut names = self.mastered_namespaces.clone()?;
+        if names == [""] {
+            names.clear();
+        }
+        Some(names)
     }
 }

@@ -12,8 +12,11 @@ use dlock_backend_etcd::EtcdConfig;
 use dlock_backend_nats::NatsConfig;
 pub use flags::Flags;
 
-use dlock_engine::EngineConfig;
+use dlock_core::Namespace;
+use dlock_core::name::DEFAULT_NAMESPACE;
+use dlock_engine::{EngineConfig, Mastering};
 use raw::Raw;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -144,6 +147,7 @@ impl Config {
             Some(text) => duration("drain_grace", &text, Duration::ZERO, Duration::from_secs(3600))?,
             None => DEFAULT_DRAIN_GRACE,
         };
+        let mastering = mastering(&raw.mastered_namespaces.unwrap_or_default())?;
         let limits = raw.limits.unwrap_or_default();
         let default = EngineConfig::default();
         let engine = EngineConfig {
@@ -159,6 +163,7 @@ impl Config {
                 default.requests_in_flight_max,
             )?,
             waiters_max: positive("limits.waiters_max", limits.waiters_max, default.waiters_max)?,
+            mastering,
             ..default
         };
         Ok(Config {
@@ -187,6 +192,35 @@ fn duration(setting: &str, text: &str, min: Duration, max: Duration) -> Result<D
         return Err(ConfigError::value(setting, text, why));
     }
     Ok(parsed)
+}
+
+/// What stands for all namespaces. None has this name.
+const ALL_NAMESPACES: &str = "*";
+
+fn mastering(names: &[String]) -> Result<Mastering, ConfigError> {
+    const SETTING: &str = "mastered_namespaces";
+    if names.iter().any(|name| name == ALL_NAMESPACES) {
+        return match names {
+            [_] => Ok(Mastering::All),
+            _ => {
+                let why = format!("{ALL_NAMESPACES} means all namespaces: give it alone, or only names");
+                Err(ConfigError::value(SETTING, names.join(","), why))
+            }
+        };
+    }
+    let namespace = |name: &String| {
+        let refused = |why: String| {
+            let way_out = format!("{why}: name namespaces, or {ALL_NAMESPACES} alone for all");
+            ConfigError::value(SETTING, name, way_out)
+        };
+        // To a client, an empty one means the default: here it is more likely a comma too many.
+        if name.is_empty() {
+            return Err(refused(format!("an empty name; the default namespace is {DEFAULT_NAMESPACE:?}")));
+        }
+        Namespace::new(name).map_err(|error| refused(error.to_string()))
+    };
+    let namespaces: BTreeSet<Namespace> = names.iter().map(namespace).collect::<Result<_, _>>()?;
+    Ok(if namespaces.is_empty() { Mastering::Off } else { Mastering::Namespaces(namespaces) })
 }
 
 fn positive<T: PartialEq + Default + ToString>(

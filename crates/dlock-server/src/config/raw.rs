@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) drain_grace: Option<String>,
+    pub(super) mastered_namespaces: Option<Vec<String>>,
     pub(super) limits: Option<Limits>,
     pub(super) embedded: Option<Embedded>,
     pub(super) etcd: Option<EtcdConfig>,

@@ -2,7 +2,9 @@
 
 use super::raw::Raw;
 use super::*;
+use clap::Parser;
 use dlock_backend_redis::{RedisConfig, Settings};
+use dlock_core::ResourceId;
 
 fn parse(toml: &str) -> Result<Config, ConfigError> {
     Config::parse(Raw::parse(toml, false, "test.toml")?)
@@ -103,4 +105,51 @@ fn a_flag_goes_before_the_file() {
     assert_eq!(config.addr.port(), 2);
     assert_eq!(config.store, StoreConfig::Directory("/data".into()));
     assert_eq!(config.log_level.to_string(), "warn");
+}
+
+#[test]
+fn namespaces_to_be_mastered_are_named_or_all_of_them_or_none() {
+    let mastering = |toml: &str| parse(toml).unwrap().engine.mastering;
+    assert_eq!(mastering(""), Mastering::Off);
+    assert_eq!(mastering("mastered_namespaces = []"), Mastering::Off);
+    assert_eq!(mastering("mastered_namespaces = [\"*\"]"), Mastering::All);
+    let two = mastering("mastered_namespaces = [\"jobs\", \"default\", \"jobs\"]");
+    for (namespace, covered) in [("jobs", true), ("", true), ("other", false)] {
+        assert_eq!(two.covers(&ResourceId::new(namespace, "r").unwrap()), covered, "{namespace:?}");
+    }
+    let json = Config::from_text("{\"mastered_namespaces\": [\"*\"]}").unwrap();
+    assert_eq!(json.engine.mastering, Mastering::All);
+}
+
+#[test]
+fn namespaces_to_be_mastered_that_make_no_sense_are_named_with_the_way_out() {
+    assert_eq!(
+        error("mastered_namespaces = [\"jobs\", \"a/b\"]"),
+        "mastered_namespaces is \"a/b\": the namespace has the character '/' at byte 1, and only ASCII letters, digits, \
+         '.', '_' and '-' are allowed: name namespaces, or * alone for all"
+    );
+    assert_eq!(
+        error("mastered_namespaces = [\"*\", \"jobs\"]"),
+        "mastered_namespaces is \"*,jobs\": * means all namespaces: give it alone, or only names"
+    );
+    assert_eq!(
+        error("mastered_namespaces = [\"jobs\", \"\"]"),
+        "mastered_namespaces is \"\": an empty name; the default namespace is \"default\": name namespaces, or * alone for all"
+    );
+    assert!(error("mastered_namespaces = [\"jo*\"]").starts_with("mastered_namespaces is \"jo*\": "));
+    assert!(error("mastered_namespaces = \"jobs\"").contains("mastered_namespaces: "));
+}
+
+#[test]
+fn namespaces_to_be_mastered_are_separated_by_commas_in_a_flag_which_replaces_the_files() {
+    let file = || Raw::parse("mastered_namespaces = [\"file\"]", false, "f").unwrap();
+    let given = |arguments: &[&str]| Flags::try_parse_from([&["dlock"], arguments].concat()).unwrap();
+    let mastering = |flags: Flags| Config::parse(flags.over(file())).unwrap().engine.mastering;
+    let named = |names: &[&str]| {
+        Mastering::Namespaces(names.iter().map(|name| Namespace::new(name).unwrap()).collect())
+    };
+    assert_eq!(mastering(given(&["--mastered-namespaces", "a,b"])), named(&["a", "b"]));
+    assert_eq!(mastering(given(&["--mastered-namespaces", "*"])), Mastering::All);
+    assert_eq!(mastering(given(&["--mastered-namespaces", ""])), Mastering::Off);
+    assert_eq!(mastering(given(&[])), named(&["file"]));
 }

@@ -45,6 +45,12 @@ fn mode(number: i32, at: &str) -> Result<Mode, Fault> {
     dlock_proto::mode(number, Mode::Exclusive).map_err(|error| Fault::field(path(at, "mode"), error))
 }
 
+/// The mode of a claim. One that is left out is not EX, as elsewhere: older clients don't say it.
+fn claimed_mode(number: Option<i32>, at: &str) -> Result<Option<Mode>, Fault> {
+    let said = number.filter(|number| *number != v1::Mode::Unspecified as i32);
+    said.map(|number| mode(number, at)).transpose()
+}
+
 fn duration(
     duration: Option<prost_types::Duration>,
     at: &str,
@@ -237,7 +243,7 @@ pub(crate) fn claims(claims: Vec<v1::Claim>, at: &str) -> Result<Vec<Claim>, Fau
             lock: lock_id(claim.lock_id, &at)?,
             resource: resource(claim.resource, &at)?,
             token: claim.token.map(|number| token(number, &path(&at, "token"))).transpose()?,
-            mode: None,
+            mode: claimed_mode(claim.mode, &at)?,
             waiting: claim.waiting_sequence.map(RequestId),
         })
     };

@@ -54,6 +54,7 @@ pub(crate) fn resource_info(view: ResourceView) -> v1::ResourceInfo {
         value: Some(v1::ValueBlock { data: view.value.block.into_bytes(), valid: view.value.valid }),
         holders: holders.collect(),
         queue: queue.collect(),
+        mastered_by: view.mastered_by.map_or_else(String::new, |member| member.to_string()),
     }
 }
 
@@ -103,4 +104,25 @@ pub(crate) fn resource_event(event: ResourceEvent) -> v1::WatchResourcesResponse
         ResourceEvent::Resync => Event::Resynchronising(v1::Resynchronising {}),
     };
     v1::WatchResourcesResponse { event: Some(event) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlock_core::{MemberId, Token, ValueRead};
+
+    #[test]
+    fn the_server_that_masters_a_resource_is_named_like_any_other_and_left_out_where_there_is_none() {
+        let view = |mastered_by| ResourceView {
+            resource: ResourceId::new("", "r").unwrap(),
+            version: 1,
+            last_token: Token::ZERO,
+            value: ValueRead::default(),
+            mastered_by,
+            holders: Vec::new(),
+            queue: Vec::new(),
+        };
+        assert_eq!(resource_info(view(None)).mastered_by, "");
+        assert_eq!(resource_info(view(Some(MemberId(0xab)))).mastered_by, format!("{:032x}", 0xab));
+    }
 }

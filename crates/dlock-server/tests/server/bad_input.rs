@@ -5,7 +5,7 @@ use dlock_core::Mode;
 use dlock_engine::EngineConfig;
 use dlock_proto::v1::client_message::Body as Say;
 use dlock_proto::v1::server_message::Body as Hear;
-use dlock_proto::v1::*;
+use dlock_proto::v1::{self, *};
 use proptest::prelude::*;
 use tonic::{Code, Status};
 
@@ -89,7 +89,7 @@ async fn frames_out_of_order_end_the_stream_and_not_the_session() {
     let status = one.end().await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, ErrorReason::OutOfOrder));
     let mut again = world.stream().await;
-    let claims = vec![Claim { lock_id: 1, resource: resource("r"), token: None, waiting_sequence: None }];
+    let claims = vec![Claim { lock_id: 1, resource: resource("r"), ..Default::default() }];
     again.say(
         0,
         Say::Resume(ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: 1, claims }),
@@ -133,6 +133,34 @@ async fn only_the_right_secret_resumes_a_session() {
         stream.say(0, body);
         let status = stream.end().await.unwrap_err();
         assert_eq!((status.code(), reason(&status)), (code, expected), "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_may_leave_its_mode_out_and_not_name_one_that_there_is_not() {
+    let world = World::new().await;
+    let mut one = world.open().await;
+    let token = Some(one.granted(lock(1, "r", Mode::ProtectedRead)).await.token);
+    let SessionOpened { session_id, resume_secret, .. } = one.opened.clone();
+    let resume = |attempt, mode| {
+        let claims = vec![Claim { lock_id: 1, resource: resource("r"), token, mode, ..Default::default() }];
+        let (session_id, resume_secret) = (session_id.clone(), resume_secret.clone());
+        Say::Resume(ResumeSession { session_id, resume_secret, attempt, last_sequence: 1, claims })
+    };
+    for (attempt, mode) in [(1, 7), (2, -1)] {
+        let mut stream = world.stream().await;
+        stream.say(0, resume(attempt, Some(mode)));
+        let status = stream.end().await.unwrap_err();
+        assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, ErrorReason::InvalidArgument));
+        assert_eq!(Failure::from(&status).violations[0].field, "resume.claims[0].mode");
+    }
+    let read = v1::Mode::ProtectedRead as i32;
+    for (attempt, mode) in [(3, None), (4, Some(v1::Mode::Unspecified as i32)), (5, Some(read))] {
+        let mut stream = world.stream().await;
+        stream.say(0, resume(attempt, mode));
+        let (_, Hear::Resumed(resumed)) = stream.hear().await else { panic!("not resumed") };
+        let Some(claim_result::State::Granted(kept)) = &resumed.results[0].state else { panic!("not kept") };
+        assert_eq!((kept.mode, Some(kept.token)), (read, token));
     }
 }
 

@@ -175,6 +175,7 @@ async fn a_killed_server_has_every_lock_again_for_those_who_resume() {
         lock_id: 1,
         resource: crate::world::resource("kept"),
         token: Some(granted.token),
+        mode: Some(granted.mode),
         waiting_sequence: None,
     }];
     let resume = ResumeSession { session_id, resume_secret, attempt: 0, last_sequence: 1, claims };

@@ -100,8 +100,8 @@ async fn a_broken_stream_is_resumed_with_its_locks_and_waits() {
     let claim = |lock_id, name, waiting_sequence| Claim {
         lock_id,
         resource: resource(name),
-        token: None,
         waiting_sequence,
+        ..Default::default()
     };
     let claims = vec![claim(1, "mine", None), claim(2, "theirs", Some(waiting)), claim(3, "never", None)];
     let mut again = world.stream().await;

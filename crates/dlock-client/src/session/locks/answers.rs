@@ -119,15 +119,15 @@ impl Locks {
             Answer::Queued { ahead } => Some(Outcome::Queued { ahead }),
             Answer::Granted(grant) => self.granted(lock, grant),
             Answer::Failed(error) => {
-                let operation = self.done(lock)?;
-                if error.is_transient() {
-                    self.set_goal(lock, Goal::CancelConversion { then: None });
-                } else if let Goal::Convert(ask) = operation.goal
-                    && operation.resent
-                    && ask.value != ValueUpdate::Keep
-                {
-                    self.set_goal(lock, Goal::Confirm { mode: ask.mode, refusal: error });
-                    return None;
+                let operation = self.operation(lock)?;
+                match &operation.goal {
+                    _ if error.is_transient() => self.set_goal(lock, Goal::CancelConversion { then: None }),
+                    Goal::Convert(ask) if operation.resent && ask.value != ValueUpdate::Keep => {
+                        let mode = ask.mode;
+                        self.set_goal(lock, Goal::Confirm { mode, refusal: error });
+                        return None;
+                    }
+                    _ => drop(self.done(lock)),
                 }
                 Some(Outcome::Failed(error))
             }
@@ -213,21 +213,34 @@ impl Locks {
     }
 
     fn granted(&mut self, lock: LockId, grant: Grant) -> Option<Outcome> {
-        let told_after = self.claims_made;
-        let state = self.locks.get_mut(&lock)?;
-        state.held = Some(Held { token: grant.token, told_after });
-        state.operation = None;
+        self.done(lock);
+        self.set_held(lock, &grant);
         Some(Outcome::Granted(grant))
     }
 
     /// A grant that nobody waits for tells how the lock is held: a conversion was done in spite of having been given
     /// up, or had been before its answer was lost.
     fn sync(&mut self, lock: LockId, answer: Answer) -> Option<Outcome> {
-        let told_after = self.claims_made;
-        let held = self.locks.get_mut(&lock)?.held.as_mut()?;
-        let Answer::Granted(Grant { mode, token, .. }) = answer else { return None };
-        *held = Held { token, told_after };
-        Some(Outcome::Converted { mode, token })
+        let Answer::Granted(grant) = answer else { return None };
+        self.locks.get(&lock)?.held?;
+        self.set_held(lock, &grant);
+        Some(Outcome::Converted { mode: grant.mode, token: grant.token })
+    }
+
+    /// The lock is held like this, and so are those that share it.
+    pub(super) fn set_held(&mut self, lock: LockId, grant: &Grant) {
+        let held = Held { token: grant.token, mode: grant.mode };
+        let Some(state) = self.locks.get_mut(&lock) else { return };
+        let before = state.held.replace(held);
+        // This looks at all locks: those that are shared are rare.
+        if let Some(before) = before.filter(|before| *before != held && grant.holds > 1) {
+            let resource = state.resource.clone();
+            for other in self.locks.values_mut().filter(|other| other.resource == resource) {
+                if let Some(shared) = other.held.as_mut().filter(|shared| shared.token == before.token) {
+                    *shared = held;
+                }
+            }
+        }
     }
 
     fn operation(&mut self, lock: LockId) -> Option<&mut Operation> {
@@ -237,6 +250,18 @@ impl Locks {
     /// The lock's operation has come to its end.
     fn done(&mut self, lock: LockId) -> Option<Operation> {
         self.locks.get_mut(&lock)?.operation.take()
+    }
+
+    /// Takes a request for one without an answer, and has it asked again as soon as anything may be sent.
+    pub(crate) fn ask_again(&mut self, request: RequestId) {
+        let Some(InFlight { lock, .. }) = self.in_flight.remove(&request) else { return };
+        // Where the lock's operation was given up in the meantime, the one that followed will be answered.
+        let asks = |operation: &&mut Operation| operation.request == Some(request);
+        if let Some(operation) = self.operation(lock).filter(asks) {
+            operation.request = None;
+            operation.resent = true;
+            if operation.goal.is_urgent() { &mut self.urgent } else { &mut self.asking }.push_back(lock);
+        }
     }
 
     /// Has an acquire asked for once more, a little later, without counting it as a failure.

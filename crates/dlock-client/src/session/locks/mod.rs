@@ -128,6 +128,9 @@ struct Operation {
     resent: bool,
     /// How often the service answered that it is unavailable.
     failures: u32,
+    /// The lowest mode to which a conversion may have brought the held lock, where one was sent that goes down and has no
+    /// answer yet; also if it was given up since.
+    down_to: Option<Mode>,
 }
 
 #[derive(Debug)]
@@ -145,11 +148,10 @@ impl Lock {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     token: Token,
-    /// How often claims had been made when the service said so.
-    told_after: u64,
+    mode: Mode,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,8 +169,6 @@ pub(crate) struct Locks {
     /// Requests without a final answer on the current link.
     in_flight: HashMap<RequestId, InFlight, FixedState>,
     last_request: u64,
-    /// How often claims were made, for a new home to say how they stand.
-    claims_made: u64,
     /// Locks whose operation is to be sent: those that give back, and the others. May name locks that have changed
     /// their mind since.
     urgent: VecDeque<LockId>,
@@ -278,6 +278,16 @@ impl Locks {
         sent.is_some_and(|o| o.request == Some(request) && matches!(o.goal, Goal::Acquire(_)))
     }
 
+    /// Whether a grant says more than that a lock is held as is known, or less: then claims that were made before it did not
+    /// tell of it.
+    pub(crate) fn is_news(&self, request: RequestId, grant: &Grant) -> bool {
+        let Some(state) = self.in_flight.get(&request).and_then(|sent| self.locks.get(&sent.lock)) else {
+            return false;
+        };
+        // A conversion downwards keeps the token.
+        !state.held.is_some_and(|held| held.token == grant.token && grant.mode.at_or_below(held.mode))
+    }
+
     /// Whether the lock is held, as far as is known.
     pub(crate) fn is_held(&self, lock: LockId) -> bool {
         self.locks.get(&lock).is_some_and(|state| state.held.is_some())
@@ -302,7 +312,8 @@ impl Locks {
         }
         queue.push_back(lock);
         if let Some(state) = self.locks.get_mut(&lock) {
-            state.operation = Some(Operation { goal, request: None, resent: false, failures: 0 });
+            let down_to = state.operation.as_ref().and_then(|operation| operation.down_to);
+            state.operation = Some(Operation { goal, request: None, resent: false, failures: 0, down_to });
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Goal, InFlight, Lock, Locks, Outcome};
 use crate::session::message::{Claim, Grant, Outgoing, REQUEST_BYTES_MAX, Request, RequestId};
-use dlock_core::{LockId, Timestamp};
-use std::collections::{HashSet, VecDeque};
+use dlock_core::{LockId, Mode, ResourceId, Timestamp, Token};
+use foldhash::fast::FixedState;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 impl Locks {
     /// Takes the next requests to be sent: as many as have room in `room_bytes`, and never more than leaves `window`
@@ -55,6 +56,12 @@ impl Locks {
         let request = RequestId(self.last_request + 1);
         self.last_request = request.0;
         operation.request = Some(request);
+        if let (Goal::Convert(ask), Some(held)) = (&operation.goal, state.held)
+            && ask.mode.at_or_below(held.mode)
+            && ask.mode != held.mode
+        {
+            operation.down_to = Some(operation.down_to.map_or(ask.mode, |mode| mode.meet(ask.mode)));
+        }
         let query = matches!(operation.goal, Goal::Verify | Goal::Confirm { .. });
         self.in_flight.insert(request, InFlight { lock, query });
         let resource = state.resource.clone();
@@ -84,8 +91,7 @@ impl Locks {
 
     /// What a new home should know: all that is held or may be waiting, unless it is on its way out, as far as there is
     /// room for it. What is left out is found again by later requests, which name its resource.
-    pub(crate) fn claims(&mut self, mut room_bytes: usize) -> Vec<Claim> {
-        self.claims_made += 1;
+    pub(crate) fn claims(&self, mut room_bytes: usize) -> Vec<Claim> {
         let claim = |(lock, state): (&LockId, &Lock)| {
             let operation = state.operation.as_ref();
             match operation.map(|operation| &operation.goal) {
@@ -99,11 +105,15 @@ impl Locks {
                 lock: *lock,
                 resource: state.resource.clone(),
                 token: state.held.map(|held| held.token),
+                mode: state.held.map(|held| {
+                    operation.and_then(|o| o.down_to).map_or(held.mode, |mode| mode.meet(held.mode))
+                }),
                 waiting: operation.and_then(|operation| operation.request),
             })
         };
         let mut claims: Vec<Claim> = self.locks.iter().filter_map(claim).collect();
         claims.sort_unstable_by_key(|claim| claim.lock);
+        self.lower_shared(&mut claims);
         let fitting = claims.iter().take_while(|claim| {
             let left = room_bytes.checked_sub(claim.bytes());
             room_bytes = left.unwrap_or(0);
@@ -114,11 +124,26 @@ impl Locks {
         claims
     }
 
-    /// Whether the former home has told of the lock since the last claims were made: what the new one says of the claim
-    /// may be older.
-    pub(crate) fn is_newer_than_claims(&self, lock: LockId) -> bool {
-        let held = self.locks.get(&lock).and_then(|state| state.held.as_ref());
-        held.is_some_and(|held| held.told_after == self.claims_made)
+    /// A conversion downwards concerns all that share the lock.
+    fn lower_shared(&self, claims: &mut [Claim]) {
+        let mut lowered: HashMap<(ResourceId, Token), Mode, FixedState> = HashMap::default();
+        for claim in &*claims {
+            let operation = self.locks.get(&claim.lock).and_then(|state| state.operation.as_ref());
+            if let (Some(token), Some(down_to)) = (claim.token, operation.and_then(|o| o.down_to)) {
+                let lowest = lowered.entry((claim.resource.clone(), token)).or_insert(down_to);
+                *lowest = lowest.meet(down_to);
+            }
+        }
+        if lowered.is_empty() {
+            return;
+        }
+        for claim in claims {
+            if let (Some(token), Some(mode)) = (claim.token, claim.mode)
+                && let Some(down_to) = lowered.get(&(claim.resource.clone(), token))
+            {
+                claim.mode = Some(mode.meet(*down_to));
+            }
+        }
     }
 
     /// The session has a new link: what had no answer on the old one is sent again, in the same order, and before
@@ -145,9 +170,9 @@ impl Locks {
     /// A held lock is recorded at the new home. Says so if it is held otherwise than was known: the answer to a
     /// conversion that somebody gave up was lost.
     pub(crate) fn confirm(&mut self, lock: LockId, grant: &Grant) -> Option<Outcome> {
-        let state = self.locks.get_mut(&lock).filter(|state| state.operation.is_none())?;
-        let held = state.held.as_mut().filter(|held| held.token != grant.token)?;
-        held.token = grant.token;
+        let state = self.locks.get(&lock).filter(|state| state.operation.is_none())?;
+        state.held.filter(|held| held.token != grant.token)?;
+        self.set_held(lock, grant);
         Some(Outcome::Converted { mode: grant.mode, token: grant.token })
     }
 

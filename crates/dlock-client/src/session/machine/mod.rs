@@ -274,6 +274,13 @@ impl Machine {
                 // Nobody may act on it before the lease is good again. Asked for again, it is answered again.
                 self.locks.postpone(request, now, &self.entropy);
             }
+            Incoming::Granted { request, grant }
+                if self.is_moving() && self.locks.is_news(request, &grant) =>
+            {
+                // The claims did not tell of it, and the former home may have granted it from a memory that is gone by
+                // now: it does not count before it was asked for once more, wherever the session is then.
+                self.locks.ask_again(request);
+            }
             Incoming::Granted { request, grant } => self.answer(request, Answer::Granted(grant), now),
             Incoming::Released { request } => self.answer(request, Answer::Released, now),
             Incoming::Cancelled { request } => self.answer(request, Answer::Cancelled, now),

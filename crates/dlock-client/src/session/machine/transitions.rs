@@ -199,9 +199,6 @@ impl Machine {
     pub(super) fn settle_claims(&mut self, claims: Vec<(LockId, ClaimState)>) {
         let mut known = HashSet::with_capacity(claims.len());
         for (lock, state) in claims {
-            if self.locks.is_newer_than_claims(lock) {
-                continue;
-            }
             match state {
                 ClaimState::Held(grant) => {
                     if let Some(outcome) = self.locks.confirm(lock, &grant) {

@@ -3,6 +3,7 @@
 mod closing;
 mod giving_up;
 mod lease;
+mod moving;
 mod opening;
 mod reconnecting;
 mod requests;
