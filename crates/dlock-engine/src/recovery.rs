@@ -10,17 +10,16 @@ use crate::engine::{Claim, ClaimState};
 use crate::error::{RequestError, SessionError};
 use crate::home::Home;
 use crate::keys;
-use crate::sessions::claim_state;
+use crate::sessions::{ATTEMPTS_MAX, claim_state};
 use crate::shard::Input;
 use crate::shared::Shared;
 use crate::ticket::Ticket;
 use crate::timers::RETRY;
 use dlock_core::coordinator::Failure;
-use dlock_core::record::MovingRecord;
+use dlock_core::record::{MovingRecord, RecordError};
 use dlock_core::resource::{self, Command, Outcome};
-use dlock_core::session::SessionRecord;
 use dlock_core::{MemberId, Mode, ResourceId, SessionId};
-use dlock_store::{Change, StoreError, Verdict, Version, Write};
+use dlock_store::{Change, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,40 +116,40 @@ impl Shared {
     }
 
     /// Notes that a session is about to move here, if its homes may have granted it locks from memory. To be done before it
-    /// is attached.
+    /// is attached; returns the session's record as it was read meanwhile.
     pub(crate) async fn note_moving(
         &self,
         session: SessionId,
-        record: &SessionRecord,
-    ) -> Result<Option<Moving>, SessionError> {
-        if !record.mastered {
-            return Ok(None);
-        }
+    ) -> Result<(Record, Option<Moving>), SessionError> {
         let key = keys::moving(session);
-        loop {
-            let found = self.get(&key).await?;
-            let known = found.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
-            let mut moving = known
-                .map_err(|error| SessionError::StoreUnavailable { reason: error.to_string() })?
-                .unwrap_or_default();
-            let here = record.owner == self.member;
-            if here && moving.former.is_empty() {
-                return Ok(None); // this very server has what it granted
+        for _ in 0..ATTEMPTS_MAX {
+            // The note first: whoever attaches the session after its record was read writes the note before that, and this
+            // one is not written any more. (Found by simulation: it was written after the session had come and gone.)
+            let noted = self.get(&key).await?;
+            let found = self.read_session(session).await?;
+            let Some(owner) = read_active(&found).map_err(unreadable)?.map(|record| record.owner) else {
+                return Ok((found, None));
+            };
+            let known = noted.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
+            let mut moving = known.map_err(unreadable)?.unwrap_or_default();
+            if owner == self.member && moving.former.is_empty() {
+                return Ok((found, None)); // this very server has what it granted
             }
-            if !here && !moving.former.contains(&record.owner) {
-                moving.former.push(record.owner);
+            if owner != self.member && !moving.former.contains(&owner) {
+                moving.former.push(owner);
             }
             // Written even if it says so already: whoever answers the claims of another attachment must not delete it.
             let change = Change::Put(moving.encode().into());
             let write =
-                Write { key: key.clone(), expected: found.version, change, guards: Default::default() };
+                Write { key: key.clone(), expected: noted.version, change, guards: Default::default() };
             match self.commit_one(write).await {
-                Ok(Verdict::Committed { version }) => return Ok(Some(Moving(version))),
+                Ok(Verdict::Committed { version }) => return Ok((found, Some(Moving(version)))),
                 Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
                 | Err(StoreError::Ambiguous { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        Err(SessionError::StoreUnavailable { reason: "the session's note keeps changing".to_owned() })
     }
 
     /// Claims what the client says that it holds, for as long as this attachment lasts or until all of it is answered; then
@@ -260,6 +259,10 @@ impl Shared {
         self.feed(inputs);
         answers
     }
+}
+
+fn unreadable(error: RecordError) -> SessionError {
+    SessionError::StoreUnavailable { reason: error.to_string() }
 }
 
 fn being_asked_for() -> ClaimState {

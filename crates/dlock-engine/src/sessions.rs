@@ -23,7 +23,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 /// How often an ambiguous or conflicting write of a session's record is decided anew.
-const ATTEMPTS_MAX: u32 = 5;
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
 /// What became of a session's write.
 enum Written {
@@ -96,9 +96,13 @@ impl Shared {
         let id = attach.session;
         let mut found = self.read_session(id).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let record = attachable(&found, &attach.secret)?;
+            let mut record = attachable(&found, &attach.secret)?;
+            let mut moving = None;
+            if record.mastered {
+                (found, moving) = self.note_moving(id).await?;
+                record = attachable(&found, &attach.secret)?;
+            }
             let mut next = record.attach(self.member, attach.attempt)?;
-            let moving = self.note_moving(id, &record).await?;
             next.mastered |= self.may_master();
             let sent = self.now();
             match self.write_session(id, found.version, Change::Put(next.encode().into())).await? {
@@ -326,7 +330,7 @@ impl Shared {
         self.note_unless_home(home.id, version, record);
     }
 
-    async fn read_session(&self, id: SessionId) -> Result<Record, SessionError> {
+    pub(crate) async fn read_session(&self, id: SessionId) -> Result<Record, SessionError> {
         let answer = self.within(self.store.get(&keys::session(id))).await;
         answer.unwrap_or_else(|| Err(self.timed_out())).map_err(unavailable)
     }

@@ -128,8 +128,8 @@ struct Operation {
     resent: bool,
     /// How often the service answered that it is unavailable.
     failures: u32,
-    /// The lowest mode to which a conversion may have brought the held lock, where one was sent that goes down and has no
-    /// answer yet; also if it was given up since.
+    /// What the held lock certainly has left (the meet of both modes), where a conversion was sent that does not only go up, and
+    /// has no answer yet; also if it was given up since.
     down_to: Option<Mode>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Goal, InFlight, Lock, Locks, Outcome};
 use crate::session::message::{Claim, Grant, Outgoing, REQUEST_BYTES_MAX, Request, RequestId};
+use dlock_core::resource::ValueUpdate;
 use dlock_core::{LockId, Mode, ResourceId, Timestamp, Token};
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -57,10 +58,11 @@ impl Locks {
         self.last_request = request.0;
         operation.request = Some(request);
         if let (Goal::Convert(ask), Some(held)) = (&operation.goal, state.held)
-            && ask.mode.at_or_below(held.mode)
-            && ask.mode != held.mode
+            && !held.mode.at_or_below(ask.mode)
+            && !writes_value(&ask.value)
         {
-            operation.down_to = Some(operation.down_to.map_or(ask.mode, |mode| mode.meet(ask.mode)));
+            let kept = held.mode.meet(ask.mode);
+            operation.down_to = Some(operation.down_to.map_or(kept, |mode| mode.meet(kept)));
         }
         let query = matches!(operation.goal, Goal::Verify | Goal::Confirm { .. });
         self.in_flight.insert(request, InFlight { lock, query });
@@ -94,11 +96,11 @@ impl Locks {
     pub(crate) fn claims(&self, mut room_bytes: usize) -> Vec<Claim> {
         let claim = |(lock, state): (&LockId, &Lock)| {
             let operation = state.operation.as_ref();
+            let sent = operation.is_some_and(|operation| operation.request.is_some() || operation.resent);
             match operation.map(|operation| &operation.goal) {
-                Some(Goal::Withdraw | Goal::Release(_)) => return None,
-                Some(Goal::Acquire(_)) if operation.is_some_and(|o| o.request.is_none() && !o.resent) => {
-                    return None;
-                }
+                // One that nobody has heard of yet ends what is held: it must find it.
+                Some(Goal::Withdraw | Goal::Release(_)) if sent || state.held.is_none() => return None,
+                Some(Goal::Acquire(_)) if !sent => return None,
                 _ => {}
             }
             Some(Claim {
@@ -203,4 +205,10 @@ impl Locks {
             }
         }
     }
+}
+
+/// Whether a conversion leaves something in the value block: the service says that it is done only when that is in its store,
+/// and whoever reads it there finds the conversion done.
+fn writes_value(value: &ValueUpdate) -> bool {
+    matches!(value, ValueUpdate::Write(block) if !block.is_empty())
 }

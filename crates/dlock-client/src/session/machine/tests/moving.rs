@@ -204,6 +204,51 @@ fn a_conversion_down_that_was_given_up_is_claimed_as_done_until_it_is_known() {
     assert_eq!(claims[0].mode, Some(Mode::Exclusive));
 }
 
+/// Of a conversion to a mode that is neither above nor below, it is not known which of both is held.
+#[test]
+fn a_conversion_to_the_side_is_claimed_as_what_is_certain() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.acquire(1);
+    let [(request, _)] = bench.requests(LINK)[..] else { panic!("one request") };
+    bench.granted(LINK, request.0, grant_in(Mode::ConcurrentWrite, 1));
+    bench.convert(1, Mode::ProtectedRead);
+    bench.requests(LINK);
+    bench.effects();
+    bench.break_link(LINK);
+    let (_, claims) = bench.reattach(2);
+    assert_eq!(claims[0].mode, Some(Mode::ConcurrentRead));
+}
+
+/// A value block is in the store before it is told to be written: the new home finds there what became of the conversion.
+#[test]
+fn a_conversion_down_that_writes_a_value_is_claimed_as_held() {
+    let mut bench = Bench::opened(&["a"]);
+    bench.hold(LINK, 1);
+    let value = ValueUpdate::Write(ValueBlock::new("7").unwrap());
+    assert!(bench.machine.convert(LockId(1), ConvertAsk { value, ..ask(Mode::ProtectedRead) }));
+    bench.requests(LINK);
+    bench.effects();
+    bench.break_link(LINK);
+    let (_, claims) = bench.reattach(2);
+    assert_eq!(claims[0].mode, Some(Mode::Exclusive));
+}
+
+/// Nobody has heard of it: what it is to end must be there.
+#[test]
+fn a_lock_whose_release_was_never_sent_is_claimed() {
+    let mut bench = Bench::opened(&["a"]);
+    (1..=2).for_each(|lock| bench.hold(LINK, lock));
+    assert!(bench.machine.release(LockId(1), ValueUpdate::Keep));
+    bench.requests(LINK);
+    assert!(bench.machine.release(LockId(2), ValueUpdate::Keep));
+    bench.effects();
+    bench.break_link(LINK);
+    let (link, claims) = bench.reattach(2);
+    let claimed: Vec<LockId> = claims.iter().map(|claim| claim.lock).collect();
+    assert_eq!(claimed, [LockId(2)]);
+    assert_eq!(bench.requests(link).len(), 2, "both are released");
+}
+
 #[test]
 fn a_conversion_that_was_never_sent_or_was_refused_is_not_claimed() {
     let mut bench = Bench::opened(&["a"]);
