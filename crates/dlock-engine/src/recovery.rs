@@ -1,7 +1,7 @@
 //! What dead servers mastered: put together from what their sessions' clients claim.
 //!
 //! A session that leaves a home which may have granted it locks from memory is first noted to be *moving*, then attached,
-//! and then its claims are answered; when all are, the note is deleted. So long as any session of the dead server has not
+//! and then its claims are answered; when all are, it has arrived, and the note is deleted. So long as any session of the dead server has not
 //! been attached elsewhere, and any is moving from there, there may be claims to come, and nothing that it mastered is given
 //! to others. What it answered from memory, it answered to these sessions only.
 
@@ -100,16 +100,15 @@ impl Shared {
         }
         for (key, record) in self.list_all(keys::MOVING).await? {
             let Some(session) = keys::parse_moving(&key) else { continue };
-            let from_there = match record.value().map(|bytes| MovingRecord::decode(bytes)) {
-                Some(Ok(moving)) => moving.former.contains(&dead),
-                Some(Err(_)) => true,
-                None => false,
+            let settled = match record.value().map(|bytes| MovingRecord::decode(bytes)) {
+                Some(Ok(moving)) if moving.former.contains(&dead) => Some(moving.settled),
+                Some(Err(_)) => None,
+                _ => continue,
             };
-            if from_there {
-                let session = self.get(&keys::session(session)).await?;
-                if read_active(&session).map_or(true, |active| active.is_some()) {
-                    return Ok(false);
-                }
+            let session = self.get(&keys::session(session)).await?;
+            let active = read_active(&session).map_or(true, |active| active.is_some());
+            if active && settled != Some(session.version.0) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -182,7 +181,7 @@ impl Shared {
         let (shared, home) = (Arc::clone(self), Arc::clone(home));
         self.spawn_io(Box::pin(async move {
             if shared.claim_rest(&home, rest).await {
-                shared.end_moving(home.id, moving).await;
+                shared.arrive(&home, moving).await;
             }
             Vec::new()
         }));
@@ -215,18 +214,39 @@ impl Shared {
         true
     }
 
-    /// Deletes the note that a session is moving, unless it was written anew for a later attachment.
-    async fn end_moving(&self, session: SessionId, Moving(version): Moving) {
-        let write = Write {
-            key: keys::moving(session),
+    /// The session's locks are all claimed: it is not moving any more.
+    async fn arrive(&self, home: &Home, moving: Moving) {
+        while home.check_live().is_ok() {
+            match self.note_arrival(home, moving).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(session = %home.id, %error, "a session's arrival can't be noted yet");
+                    self.environment.clock.sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes the note that the session is moving. If it was written for another attachment since, which may yet take effect
+    /// or never, it stays and says that the session had arrived before. False if it has to be tried again.
+    async fn note_arrival(&self, home: &Home, Moving(version): Moving) -> Result<bool, StoreError> {
+        let key = keys::moving(home.id);
+        let delete = Write {
+            key: key.clone(),
             expected: version,
             change: Change::Delete { floor: 0 },
             guards: Default::default(),
         };
-        while let Err(error) = self.commit_one(write.clone()).await {
-            tracing::debug!(%session, %error, "the note that a session moves can't be deleted yet");
-            self.environment.clock.sleep(RETRY).await;
+        if let Verdict::Committed { .. } = self.commit_one(delete).await? {
+            return Ok(true);
         }
+        let noted = self.get(&key).await?;
+        let Some(Ok(moving)) = noted.value().map(|bytes| MovingRecord::decode(bytes)) else { return Ok(true) };
+        let arrived = MovingRecord { settled: home.version, ..moving };
+        let change = Change::Put(arrived.encode().into());
+        let write = Write { key, expected: noted.version, change, guards: Default::default() };
+        Ok(matches!(self.commit_one(write).await?, Verdict::Committed { .. }))
     }
 
     /// Asks how the claimed locks stand; a client that is to be believed (`claims`) may know of what is held better than

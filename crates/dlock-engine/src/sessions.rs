@@ -98,6 +98,7 @@ impl Shared {
         for _ in 0..ATTEMPTS_MAX {
             let mut record = attachable(&found, &attach.secret)?;
             let mut moving = None;
+            record.attach(self.member, attach.attempt)?; // nothing is noted for an attempt in vain
             if record.mastered {
                 (found, moving) = self.note_moving(id).await?;
                 record = attachable(&found, &attach.secret)?;

@@ -175,6 +175,7 @@ impl Shared {
     async fn sweep(self: &Arc<Self>, sweep: &mut Sweep) -> Result<(), StoreError> {
         self.sweep_resources(sweep).await?;
         self.sweep_sessions(sweep).await?;
+        self.sweep_moving().await?;
         self.sweep_members().await
     }
 
@@ -264,6 +265,18 @@ impl Shared {
                 return Ok(());
             }
         }
+    }
+
+    /// Deletes the notes of sessions that were on their way when they ended.
+    async fn sweep_moving(self: &Arc<Self>) -> Result<(), StoreError> {
+        for (key, record) in self.list_all(keys::MOVING).await? {
+            let Some(session) = keys::parse_moving(&key) else { continue };
+            let ended = matches!(read_active(&self.get(&keys::session(session)).await?), Ok(None));
+            if ended && self.check_may_act().is_ok() {
+                self.delete(key, record.version).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the records of members that have been dead for long.

@@ -45,7 +45,7 @@
 //!   uint64 opened_unix_ms = 12; uint64 attempt = 13;
 //!   bool mastered = 14;                   // its home may hold locks for it of which no record tells
 //! }
-//! message Moving { repeated bytes former = 1; }  // a session's homes whose locks have yet to be claimed
+//! message Moving { repeated bytes former = 1; uint64 settled = 2; }  // a session's homes whose locks have yet to be claimed
 //! message Member { uint64 counter = 1; string address = 2; uint64 started_unix_ms = 3; string version = 4; }
 //! message Store { bytes store_id = 1; uint32 generation = 2; }
 //! ```

@@ -30,18 +30,22 @@ pub struct StoreRecord {
     pub longest_lease: Duration,
 }
 
-/// A session on its way from homes that may have granted it locks which stand in no record: until it is deleted, what its
-/// client holds has yet to be claimed.
+/// A session on its way from homes that may have granted it locks which stand in no record: what its client holds has yet to
+/// be claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MovingRecord {
     /// Those homes.
     pub former: Vec<MemberId>,
+    /// While the session's own record has this version, it has arrived: all was claimed.
+    pub settled: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawMoving {
     #[prost(bytes = "vec", repeated, tag = "1")]
     former: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "2")]
+    settled: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -88,14 +92,14 @@ impl MovingRecord {
     /// As it is stored.
     pub fn encode(&self) -> Bytes {
         let former = self.former.iter().map(|member| member.0.to_be_bytes().to_vec());
-        encode(&RawMoving { former: former.collect() })
+        encode(&RawMoving { former: former.collect(), settled: self.settled })
     }
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<MovingRecord, RecordError> {
         let raw: RawMoving = decode(bytes)?;
         let former = raw.former.iter().map(|id| decode_u128(id, "a former home").map(MemberId));
-        Ok(MovingRecord { former: former.collect::<Result<_, _>>()? })
+        Ok(MovingRecord { former: former.collect::<Result<_, _>>()?, settled: raw.settled })
     }
 }
 
@@ -131,7 +135,7 @@ mod tests {
             MemberRecord { counter: 7, address: "a:1".into(), started_unix_ms: 9, version: "0.1.0".into() };
         assert_eq!(MemberRecord::decode(&member.encode()), Ok(member.clone()));
         assert_eq!(member.encode().as_ref(), b"\x01\x08\x07\x12\x03a:1\x18\x09\x22\x050.1.0");
-        let moving = MovingRecord { former: vec![MemberId(1), MemberId(u128::MAX)] };
+        let moving = MovingRecord { former: vec![MemberId(1), MemberId(u128::MAX)], settled: 7 };
         assert_eq!(MovingRecord::decode(&moving.encode()), Ok(moving.clone()));
         assert_eq!(moving.encode()[..4], *b"\x01\x0a\x10\0");
         let store = StoreRecord { store_id: 5, generation: 3, longest_lease: Duration::from_millis(9) };
