@@ -242,7 +242,9 @@ impl Shared {
             return Ok(true);
         }
         let noted = self.get(&key).await?;
-        let Some(Ok(moving)) = noted.value().map(|bytes| MovingRecord::decode(bytes)) else { return Ok(true) };
+        let Some(Ok(moving)) = noted.value().map(|bytes| MovingRecord::decode(bytes)) else {
+            return Ok(true);
+        };
         let arrived = MovingRecord { settled: home.version, ..moving };
         let change = Change::Put(arrived.encode().into());
         let write = Write { key, expected: noted.version, change, guards: Default::default() };

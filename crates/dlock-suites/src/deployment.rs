@@ -35,6 +35,8 @@ pub struct Between {
     pub data: Option<PathBuf>,
     /// What each server has in its environment.
     pub environment: Vec<Vec<(OsString, OsString)>>,
+    /// The namespace of which servers master resources.
+    pub mastered: Option<&'static str>,
 }
 
 impl Deployment {
@@ -65,6 +67,9 @@ impl Deployment {
             let config = directory.path().join(format!("{name}.toml"));
             std::fs::write(&config, store.config(&addresses)).unwrap();
             let mut options: Vec<OsString> = vec!["--config".into(), config.into()];
+            if let Some(namespace) = between.mastered {
+                options.extend(["--mastered-namespaces".into(), namespace.into()]);
+            }
             let port = Port::reserve();
             if between.clients {
                 let front = Proxy::to(&port.address());
@@ -110,6 +115,13 @@ impl Deployment {
         let count = endpoints.len();
         endpoints.rotate_left(first % count);
         self.builder().endpoints(endpoints).ttl(ttl).connect().await.expect("a connection")
+    }
+
+    /// A client of one server whose names are in this namespace.
+    pub async fn client_in(&self, number: usize, namespace: &str) -> Client {
+        let endpoint = self.endpoints().swap_remove(number % self.servers.len());
+        let builder = self.builder().endpoints([endpoint]).discover(false).namespace(namespace);
+        builder.connect().await.expect("a connection")
     }
 
     fn builder(&self) -> ClientBuilder {

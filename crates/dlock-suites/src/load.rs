@@ -51,12 +51,62 @@ pub struct LoadReport {
 /// How long clients may take to end: longer than any of their waits, and than a session without a server lives.
 const END_MAX: Duration = Duration::from_secs(120);
 
+/// What a client locks.
+#[derive(Clone, Copy)]
+struct Pick {
+    resources: usize,
+    /// The client's group, and how many there are.
+    group: Option<(usize, usize)>,
+}
+
+/// How often a client locks what is another group's.
+const ELSEWHERE: f64 = 0.02;
+
+impl Pick {
+    fn name(self) -> String {
+        let mut dice = rand::rng();
+        let number = dice.random_range(0..self.resources);
+        match self.group {
+            None => format!("load/{number}"),
+            Some((own, groups)) => {
+                let group = if dice.random_bool(ELSEWHERE) { dice.random_range(0..groups) } else { own };
+                format!("load/{group}/{number}")
+            }
+        }
+    }
+}
+
 const MODES: [Mode; 5] =
     [Mode::ConcurrentRead, Mode::ConcurrentWrite, Mode::ProtectedRead, Mode::ProtectedWrite, Mode::Exclusive];
 
 impl Load {
     /// Starts clients, each of all servers, over a few resources in all modes.
     pub async fn start(deployment: &Deployment, clients: usize, resources: usize, ttl: Duration) -> Load {
+        Load::start_picking(deployment, clients, ttl, |_| Pick { resources, group: None }).await
+    }
+
+    /// Starts clients which mostly lock what only those lock that begin at the same server: it comes to master that, and is
+    /// asked for it now and then.
+    pub async fn start_in_groups(
+        deployment: &Deployment,
+        clients: usize,
+        resources: usize,
+        ttl: Duration,
+    ) -> Load {
+        let groups = deployment.servers.len();
+        Load::start_picking(deployment, clients, ttl, |client| Pick {
+            resources,
+            group: Some((client % groups, groups)),
+        })
+        .await
+    }
+
+    async fn start_picking(
+        deployment: &Deployment,
+        clients: usize,
+        ttl: Duration,
+        pick: impl Fn(usize) -> Pick,
+    ) -> Load {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let mut workers = JoinSet::new();
@@ -66,7 +116,7 @@ impl Load {
             // Two at a time for each: one session holds several locks.
             for hand in 0..2 {
                 let name = format!("client {number}.{hand}");
-                workers.spawn(work(client.clone(), name, resources, shared.clone(), stopped.clone()));
+                workers.spawn(work(client.clone(), name, pick(number), shared.clone(), stopped.clone()));
             }
         }
         Load { stop, workers, shared }
@@ -148,15 +198,9 @@ async fn watch_session(mut events: impl futures::Stream<Item = SessionEvent> + U
     }
 }
 
-async fn work(
-    client: Client,
-    name: String,
-    resources: usize,
-    shared: Arc<Shared>,
-    stopped: watch::Receiver<bool>,
-) {
+async fn work(client: Client, name: String, pick: Pick, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
-        let resource = format!("load/{}", rand::rng().random_range(0..resources));
+        let resource = pick.name();
         let mode = *MODES.choose(&mut rand::rng()).expect("a mode");
         match client.lock(&resource).mode(mode).wait(Duration::from_secs(20)).acquire().await {
             Ok(guard) => hold(guard, &resource, &name, &shared).await,

@@ -33,6 +33,9 @@ struct Arguments {
     /// Clients through the SDK; each has two locks under way at a time.
     #[arg(long, default_value_t = 12)]
     clients: usize,
+    /// Let the servers master resources.
+    #[arg(long)]
+    mastered: bool,
     /// Clients through the command line.
     #[arg(long, default_value_t = 6)]
     commands: usize,

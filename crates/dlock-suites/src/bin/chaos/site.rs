@@ -100,10 +100,17 @@ impl Site {
                 .iter()
                 .flat_map(|clocks| (0..SERVERS).map(|server| clocks.of(server)))
                 .collect(),
+            mastered: arguments.mastered.then_some("*"),
         };
         let deployment = Deployment::build(backend, SERVERS, between);
         let runtime = Runtime::new().unwrap();
-        let load = runtime.block_on(Load::start(&deployment, arguments.clients, RESOURCES, TTL));
+        let load = runtime.block_on(async {
+            if arguments.mastered {
+                Load::start_in_groups(&deployment, arguments.clients, RESOURCES, TTL).await
+            } else {
+                Load::start(&deployment, arguments.clients, RESOURCES, TTL).await
+            }
+        });
         let commands = Commands::start(arguments.commands, &deployment.endpoints(), directory.path());
         let possible = Fault::possible(backend, clocks.is_some(), disk.is_some());
         let random = StdRng::seed_from_u64(arguments.seed);

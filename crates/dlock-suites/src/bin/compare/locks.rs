@@ -3,6 +3,7 @@
 use crate::drive::{Held, Locker};
 use async_trait::async_trait;
 use dlock_client::Client;
+use dlock_core::name::DEFAULT_NAMESPACE;
 use dlock_suites::Deployment;
 
 /// Clients of one server, or of several in turn.
@@ -15,9 +16,13 @@ pub(crate) const CONNECTIONS: usize = 4;
 
 impl Sdk {
     pub(crate) async fn connect(deployment: &Deployment, servers: usize) -> Sdk {
+        Sdk::connect_in(deployment, servers, DEFAULT_NAMESPACE).await
+    }
+
+    pub(crate) async fn connect_in(deployment: &Deployment, servers: usize, namespace: &str) -> Sdk {
         let mut clients = Vec::new();
         for number in 0..CONNECTIONS {
-            clients.push(deployment.client(number % servers).await);
+            clients.push(deployment.client_in(number % servers, namespace).await);
         }
         Sdk { clients }
     }

@@ -16,7 +16,7 @@ mod redis;
 mod report;
 
 use clap::Parser;
-use dlock_suites::{Backend, Deployment};
+use dlock_suites::{Backend, Between, Deployment};
 use drive::{Locker, Measured, Names, drive};
 use report::{Contended, HandOver, Pairs, Report, Scale};
 use std::sync::Arc;
@@ -54,14 +54,20 @@ struct Contenders {
     raw: Arc<dyn Locker>,
     recipe: Option<Arc<dyn Locker>>,
     dlock: Arc<dyn Locker>,
+    /// On resources that its server masters.
+    mastered: Option<Arc<dyn Locker>>,
 }
+
+/// The namespace of which servers master resources.
+const MASTERED: &str = "mastered";
 
 fn main() {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for backend in arguments.backend.clone() {
         let most = arguments.servers.iter().copied().max().unwrap_or(1).max(2);
-        let deployment = Deployment::start(backend, most);
+        let between = Between { mastered: Some(MASTERED), ..Between::default() };
+        let deployment = Deployment::build(backend, most, between);
         let report = runtime.block_on(compare(&deployment, &arguments));
         if arguments.json {
             println!("{}", serde_json::to_string(&report).unwrap());
@@ -73,6 +79,10 @@ fn main() {
 
 async fn contenders(deployment: &Deployment) -> Contenders {
     let dlock = Arc::new(locks::Sdk::connect(deployment, 1).await);
+    let mastered = locks::Sdk::connect_in(deployment, 1, MASTERED).await;
+    // In a store of its own, there is nobody to master anything against.
+    let shared = deployment.backend != Backend::Embedded;
+    let mastered = shared.then(|| Arc::new(mastered) as Arc<dyn Locker>);
     let address = deployment.store.addresses().first().cloned().unwrap_or_default();
     let (raw, recipe): (Arc<dyn Locker>, Option<Arc<dyn Locker>>) = match deployment.backend {
         Backend::Embedded => (Arc::new(disk::Raw::start()), None),
@@ -90,21 +100,23 @@ async fn contenders(deployment: &Deployment) -> Contenders {
         ),
         other => panic!("{other:?} is not compared"),
     };
-    Contenders { raw, recipe, dlock }
+    Contenders { raw, recipe, dlock, mastered }
 }
 
 async fn compare(deployment: &Deployment, arguments: &Arguments) -> Report {
-    let Contenders { raw, recipe, dlock } = contenders(deployment).await;
+    let Contenders { raw, recipe, dlock, mastered } = contenders(deployment).await;
     let mut report = Report::of(deployment.backend);
     for in_flight in arguments.in_flight.iter().copied() {
-        let [raw, recipe, dlock] =
-            rounds([Some(&raw), recipe.as_ref(), Some(&dlock)], Names::Own, in_flight, arguments).await;
-        report.pairs.push(Pairs::of(in_flight, raw.as_ref(), recipe.as_ref(), dlock.as_ref()));
+        let lockers = [Some(&raw), recipe.as_ref(), Some(&dlock), mastered.as_ref()];
+        let [raw, recipe, dlock, mastered] = rounds(lockers, Names::Own, in_flight, arguments).await;
+        let (raw, recipe) = (raw.as_ref(), recipe.as_ref());
+        report.pairs.push(Pairs::of(in_flight, raw, recipe, dlock.as_ref()));
+        report.mastered.extend(mastered.map(|mastered| Pairs::of(in_flight, raw, recipe, Some(&mastered))));
     }
     let two: Arc<dyn Locker> = Arc::new(locks::Sdk::connect(deployment, 2).await);
     let two = (deployment.servers.len() > 1).then_some(&two);
-    let names = ["recipe", "dlock, one server", "dlock, two servers"];
-    let lockers = [recipe.as_ref(), Some(&dlock), two];
+    let names = ["recipe", "dlock, one server", "dlock, mastered", "dlock, two servers"];
+    let lockers = [recipe.as_ref(), Some(&dlock), mastered.as_ref(), two];
     let contended = rounds(lockers, Names::One, WAITERS, arguments).await;
     for (who, measured) in names.into_iter().zip(contended) {
         report.contended.extend(measured.map(|measured| Contended::of(who, &measured)));

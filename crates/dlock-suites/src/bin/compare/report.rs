@@ -12,6 +12,8 @@ pub(crate) struct Report {
     title: &'static str,
     /// Each lock on a name of its own.
     pub(crate) pairs: Vec<Pairs>,
+    /// The same, on resources that dlock's server masters.
+    pub(crate) mastered: Vec<Pairs>,
     /// All on one name.
     pub(crate) contended: Vec<Contended>,
     /// From one client's release to the next one's grant.
@@ -99,6 +101,7 @@ impl Report {
             backend: backend.name(),
             title: backend.title(),
             pairs: Vec::new(),
+            mastered: Vec::new(),
             contended,
             hand_over,
             servers,
@@ -113,12 +116,14 @@ impl fmt::Display for Report {
         let ratio =
             |value: Option<f64>| value.map_or_else(|| format!("{:>9}", "-"), |value| format!("{value:>9.2}"));
         writeln!(f, "{}, each lock on a name of its own, pairs per second", self.title)?;
-        writeln!(f, "in flight       raw    recipe     dlock    p50 ms    p99 ms  to raw  to recipe")?;
-        for row in &self.pairs {
-            let rates =
-                [row.raw_per_second, row.recipe_per_second, row.dlock_per_second].map(number).concat();
-            let others = [row.dlock_p50, row.dlock_p99, row.dlock_to_raw, row.dlock_to_recipe];
-            writeln!(f, "{:>9} {rates} {}", row.in_flight, others.map(ratio).concat())?;
+        for (rows, what) in [(&self.pairs, "dlock"), (&self.mastered, "mastered")] {
+            writeln!(f, "in flight       raw    recipe {what:>9}    p50 ms    p99 ms  to raw  to recipe")?;
+            for row in rows {
+                let rates =
+                    [row.raw_per_second, row.recipe_per_second, row.dlock_per_second].map(number).concat();
+                let others = [row.dlock_p50, row.dlock_p99, row.dlock_to_raw, row.dlock_to_recipe];
+                writeln!(f, "{:>9} {rates} {}", row.in_flight, others.map(ratio).concat())?;
+            }
         }
         writeln!(f, "{} on one name, hand-overs per second, and how long each waits", crate::WAITERS)?;
         for Contended { who, hand_overs_per_second, wait_p50, wait_p99 } in &self.contended {

@@ -2,11 +2,19 @@
 
 use dlock_core::coordinator::{Action, CommitResult, Content, Coordinator, Loaded, Rules, SessionGuard};
 use dlock_core::resource::{Acquire, Command, Patience, Resource, ValueUpdate};
-use dlock_core::{LockId, LockKey, Mode, SessionId, Token};
+use dlock_core::{LockId, LockKey, MemberId, Mode, SessionId, Token};
 use std::hint::black_box;
 
 const OWN: LockKey = LockKey { session: SessionId(1 << 100), lock: LockId(1) };
-const RULES: Rules = Rules { generation: 0, guards: true, exclusive: true };
+const RULES: Rules = Rules {
+    generation: 0,
+    guards: true,
+    exclusive: true,
+    member: MemberId(1),
+    masters: false,
+    master_after: 3,
+    period: None,
+};
 
 fn key(number: u64) -> LockKey {
     LockKey { session: SessionId(u128::from(number) + 1), lock: LockId(number + 1) }
@@ -63,7 +71,7 @@ pub(crate) fn codec(count: u64) {
 pub(crate) fn coordinator(count: u64) {
     let mut coordinator = Coordinator::new();
     let (mut actions, mut version, mut answers) = (Vec::new(), 0, 0);
-    let guard = SessionGuard { session: OWN.session, version: 1, moved: false };
+    let guard = SessionGuard { session: OWN.session, version: 1, moved: false, claims_all: true };
     for _ in 0..count {
         for command in [acquire(OWN, Mode::Exclusive), release(OWN)] {
             coordinator.submit((), command, Some(guard), &RULES, &mut actions);
