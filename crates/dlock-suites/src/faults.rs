@@ -5,7 +5,7 @@
 //! and no lock was lost.
 
 use crate::server::program;
-use crate::{Backend, Deployment, Load, LoadReport, Proxy};
+use crate::{Backend, Between, Deployment, Load, LoadReport, Proxy};
 use dlock_client::Mode;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,14 @@ macro_rules! fault_suite {
             a_store_that_stood_still_endangers_nobody,
             a_server_cut_off_from_the_store_is_left,
             broken_and_slow_connections_to_the_store_cost_no_lock,
+        );
+    };
+    (@mastered $backend:expr) => {
+        $crate::fault_suite!(@each $crate::faults::Case::mastered($backend),
+            a_killed_server_costs_no_session,
+            a_server_that_stood_still_endangers_nobody,
+            a_rolling_restart_loses_no_lock,
+            a_server_cut_off_from_the_store_is_left,
         );
     };
     (@each $backend:expr, $($name:ident),* $(,)?) => {
@@ -44,6 +52,41 @@ const LONG_TTL: Duration = Duration::from_secs(20);
 const MANY: usize = 100;
 /// Far longer than the protocol takes to get over anything.
 const RECOVERY: Duration = Duration::from_secs(60);
+
+/// A store, and whether the servers over it master resources.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    backend: Backend,
+    mastered: bool,
+}
+
+impl From<Backend> for Case {
+    fn from(backend: Backend) -> Case {
+        Case { backend, mastered: false }
+    }
+}
+
+impl Case {
+    /// Servers that master resources.
+    pub const fn mastered(backend: Backend) -> Case {
+        Case { backend, mastered: true }
+    }
+
+    /// Three servers, or as many as the store can have; with a proxy between each of them and the store where faults are made
+    /// there.
+    fn deployment(self, store: bool) -> Deployment {
+        let mastered = self.mastered.then_some("*");
+        Deployment::build(self.backend, 3, Between { store, mastered, ..Between::default() })
+    }
+
+    async fn load(self, deployment: &Deployment, ttl: Duration) -> Load {
+        if self.mastered {
+            Load::start_in_groups(deployment, CLIENTS, RESOURCES, ttl).await
+        } else {
+            Load::start(deployment, CLIENTS, RESOURCES, ttl).await
+        }
+    }
+}
 
 /// A client's process is killed while it holds a lock: a waiter at another server gets it within the time to live.
 pub async fn a_killed_holders_lock_passes_on(backend: Backend) {
@@ -68,9 +111,10 @@ pub async fn a_killed_holders_lock_passes_on(backend: Backend) {
 }
 
 /// SIGKILL, and a new start: the sessions move, or come back, within their leases.
-pub async fn a_killed_server_costs_no_session(backend: Backend) {
-    let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
+pub async fn a_killed_server_costs_no_session(case: impl Into<Case>) {
+    let case = case.into();
+    let mut deployment = case.deployment(false);
+    let load = case.load(&deployment, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     for number in 0..deployment.servers.len().min(2) {
         deployment.servers[number].process().kill();
@@ -83,9 +127,10 @@ pub async fn a_killed_server_costs_no_session(backend: Backend) {
 }
 
 /// SIGSTOP for longer than its own lease and its sessions' leases, and then SIGCONT.
-pub async fn a_server_that_stood_still_endangers_nobody(backend: Backend) {
-    let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, Duration::from_secs(3)).await;
+pub async fn a_server_that_stood_still_endangers_nobody(case: impl Into<Case>) {
+    let case = case.into();
+    let mut deployment = case.deployment(false);
+    let load = case.load(&deployment, Duration::from_secs(3)).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     deployment.servers[0].process().pause();
     tokio::time::sleep(Duration::from_secs(14)).await;
@@ -95,9 +140,10 @@ pub async fn a_server_that_stood_still_endangers_nobody(backend: Backend) {
 }
 
 /// Each server in turn is told to end, and started again.
-pub async fn a_rolling_restart_loses_no_lock(backend: Backend) {
-    let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
+pub async fn a_rolling_restart_loses_no_lock(case: impl Into<Case>) {
+    let case = case.into();
+    let mut deployment = case.deployment(false);
+    let load = case.load(&deployment, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     for number in 0..deployment.servers.len() {
         deployment.servers[number].process().terminate();
@@ -110,9 +156,10 @@ pub async fn a_rolling_restart_loses_no_lock(backend: Backend) {
 }
 
 /// SIGKILL of the store, and a new start on what it had written.
-pub async fn a_killed_store_comes_back(backend: Backend) {
-    let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, LONG_TTL).await;
+pub async fn a_killed_store_comes_back(case: impl Into<Case>) {
+    let case = case.into();
+    let mut deployment = case.deployment(false);
+    let load = case.load(&deployment, LONG_TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     deployment.store.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -123,9 +170,10 @@ pub async fn a_killed_store_comes_back(backend: Backend) {
 }
 
 /// SIGSTOP of the store for longer than all leases.
-pub async fn a_store_that_stood_still_endangers_nobody(backend: Backend) {
-    let mut deployment = Deployment::start(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, Duration::from_secs(3)).await;
+pub async fn a_store_that_stood_still_endangers_nobody(case: impl Into<Case>) {
+    let case = case.into();
+    let mut deployment = case.deployment(false);
+    let load = case.load(&deployment, Duration::from_secs(3)).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     deployment.store.pause();
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -135,9 +183,10 @@ pub async fn a_store_that_stood_still_endangers_nobody(backend: Backend) {
 }
 
 /// A partition between one server and the store: its clients go to the others, or wait until it ends.
-pub async fn a_server_cut_off_from_the_store_is_left(backend: Backend) {
-    let deployment = Deployment::with_proxies(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
+pub async fn a_server_cut_off_from_the_store_is_left(case: impl Into<Case>) {
+    let case = case.into();
+    let deployment = case.deployment(true);
+    let load = case.load(&deployment, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     deployment.proxies[0].iter().for_each(Proxy::cut);
     tokio::time::sleep(Duration::from_secs(15)).await;
@@ -151,9 +200,10 @@ pub async fn a_server_cut_off_from_the_store_is_left(backend: Backend) {
 }
 
 /// Connections to the store break again and again, and what goes over them is late: commits of unknown outcome.
-pub async fn broken_and_slow_connections_to_the_store_cost_no_lock(backend: Backend) {
-    let deployment = Deployment::with_proxies(backend, 3);
-    let load = Load::start(&deployment, CLIENTS, RESOURCES, TTL).await;
+pub async fn broken_and_slow_connections_to_the_store_cost_no_lock(case: impl Into<Case>) {
+    let case = case.into();
+    let deployment = case.deployment(true);
+    let load = case.load(&deployment, TTL).await;
     load.wait_for_grants(MANY, RECOVERY).await;
     for round in 0..12 {
         for (number, proxy) in deployment.proxies.iter().flatten().enumerate() {

@@ -9,3 +9,7 @@ mod service {
 mod faults {
     dlock_suites::fault_suite!(super::Etcd);
 }
+
+mod mastered {
+    dlock_suites::fault_suite!(@mastered super::Etcd);
+}

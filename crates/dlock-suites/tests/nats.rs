@@ -32,3 +32,7 @@ async fn a_long_bucket_behind_a_slow_line_is_read_to_its_end() {
     let read = client.lock(&names[RECORDS - 1]).acquire().await.expect("a lock");
     assert_eq!(read.value().map(|value| value.block.bytes().len()), Some(1024));
 }
+
+mod mastered {
+    dlock_suites::fault_suite!(@mastered super::Nats);
+}

@@ -9,3 +9,7 @@ mod service {
 mod faults {
     dlock_suites::fault_suite!(super::Redis);
 }
+
+mod mastered {
+    dlock_suites::fault_suite!(@mastered super::Redis);
+}
