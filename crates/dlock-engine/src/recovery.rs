@@ -10,7 +10,7 @@ use crate::engine::{Claim, ClaimState};
 use crate::error::{RequestError, SessionError};
 use crate::home::Home;
 use crate::keys;
-use crate::sessions::{ATTEMPTS_MAX, claim_state};
+use crate::sessions::claim_state;
 use crate::shard::Input;
 use crate::shared::Shared;
 use crate::ticket::Ticket;
@@ -18,7 +18,7 @@ use crate::timers::RETRY;
 use dlock_core::coordinator::Failure;
 use dlock_core::record::{MovingRecord, RecordError};
 use dlock_core::resource::{self, Command, Outcome};
-use dlock_core::{MemberId, Mode, ResourceId, SessionId};
+use dlock_core::{MemberId, Mode, ResourceId, SessionId, Timestamp};
 use dlock_store::{Change, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -31,6 +31,14 @@ pub(crate) type Mastered = (ResourceId, u64, MemberId);
 /// The note that a session is moving, as it was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moving(Version);
+
+/// What became of a note that a session is moving.
+pub(crate) enum Noted {
+    /// It is written, or need not be.
+    Done(Option<Moving>),
+    /// It is to be tried again over this one, and over the session's record as it is read after it.
+    Again(Record),
+}
 
 /// What a claim will be told.
 type Answer = oneshot::Receiver<Result<Outcome, Failure>>;
@@ -114,53 +122,53 @@ impl Shared {
         Ok(true)
     }
 
-    /// Notes that a session is about to move here, if its homes may have granted it locks from memory. To be done before it
-    /// is attached; returns the session's record as it was read meanwhile.
+    /// The note that a session is moving, or the want of one.
+    pub(crate) async fn read_moving(&self, session: SessionId) -> Result<Record, SessionError> {
+        Ok(self.get(&keys::moving(session)).await?)
+    }
+
+    /// Notes that a session is about to move here, whose homes may have granted it locks from memory. To be done before it is
+    /// attached over its record as it was `found`. The former note must have been read before that: whoever attaches the
+    /// session after its record was read writes a note before that, and then this one is not written any more. (Found by
+    /// simulation: it was written after the session had come and gone.)
     pub(crate) async fn note_moving(
         &self,
         session: SessionId,
-    ) -> Result<(Record, Option<Moving>), SessionError> {
-        let key = keys::moving(session);
-        for _ in 0..ATTEMPTS_MAX {
-            // The note first: whoever attaches the session after its record was read writes the note before that, and this
-            // one is not written any more. (Found by simulation: it was written after the session had come and gone.)
-            let noted = self.get(&key).await?;
-            let found = self.read_session(session).await?;
-            let Some(owner) = read_active(&found).map_err(unreadable)?.map(|record| record.owner) else {
-                return Ok((found, None));
-            };
-            let known = noted.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
-            let mut moving = known.map_err(unreadable)?.unwrap_or_default();
-            if owner == self.member && moving.former.is_empty() {
-                return Ok((found, None)); // this very server has what it granted
-            }
-            if owner != self.member && !moving.former.contains(&owner) {
-                moving.former.push(owner);
-            }
-            // Written even if it says so already: whoever answers the claims of another attachment must not delete it.
-            let change = Change::Put(moving.encode().into());
-            let write =
-                Write { key: key.clone(), expected: noted.version, change, guards: Default::default() };
-            match self.commit_one(write).await {
-                Ok(Verdict::Committed { version }) => return Ok((found, Some(Moving(version)))),
-                Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
-                | Err(StoreError::Ambiguous { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        noted: Option<Record>,
+        found: &Record,
+    ) -> Result<Noted, SessionError> {
+        let Some(noted) = noted else { return Ok(Noted::Again(self.read_moving(session).await?)) };
+        let owner = read_active(found).map_err(unreadable)?.map(|record| record.owner);
+        let known = noted.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
+        let mut moving = known.map_err(unreadable)?.unwrap_or_default();
+        let elsewhere = owner.filter(|owner| *owner != self.member);
+        if elsewhere.is_none() && moving.former.is_empty() {
+            return Ok(Noted::Done(None)); // this very server has what it granted
         }
-        Err(SessionError::StoreUnavailable { reason: "the session's note keeps changing".to_owned() })
+        moving.former.extend(elsewhere.filter(|owner| !moving.former.contains(owner)));
+        // Written even if it says so already: whoever answers the claims of another attachment must not delete it.
+        let change = Change::Put(moving.encode().into());
+        let key = keys::moving(session);
+        let write = Write { key, expected: noted.version, change, guards: Default::default() };
+        match self.commit_one(write).await {
+            Ok(Verdict::Committed { version }) => Ok(Noted::Done(Some(Moving(version)))),
+            Ok(Verdict::Conflict { .. } | Verdict::GuardFailed { .. })
+            | Err(StoreError::Ambiguous { .. }) => Ok(Noted::Again(self.read_moving(session).await?)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Claims what the client says that it holds, for as long as this attachment lasts or until all of it is answered; then
-    /// the session is not moving any more. Returns what is answered in a short time: the client is to have its heartbeats
-    /// acknowledged though the death of its former home has yet to be noticed.
+    /// the session is not moving any more. Returns what is answered in a short time since the attachment `began`: the client
+    /// is to have its heartbeats acknowledged though the death of its former home has yet to be noticed.
     pub(crate) async fn claim_all(
         self: &Arc<Self>,
         home: &Arc<Home>,
         claims: Vec<Claim>,
         moving: Moving,
+        began: Timestamp,
     ) -> Vec<ClaimState> {
-        let deadline = self.now() + (home.terms().ttl() / 20).min(PATIENCE_MAX);
+        let deadline = began + (home.terms().ttl() / 10).min(PATIENCE_MAX);
         let (mut states, mut rest) = (Vec::with_capacity(claims.len()), Vec::new());
         for (claim, mut answer) in self.send_claims(home, claims, true) {
             let answered = tokio::select! {

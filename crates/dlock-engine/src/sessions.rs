@@ -6,6 +6,7 @@ use crate::engine::{AttachSession, Claim, ClaimState, OpenSession, Secret};
 use crate::error::{RequestError, SessionError};
 use crate::home::{Home, LocalLock, Standing, Waiting};
 use crate::keys;
+use crate::recovery::Noted;
 use crate::request::EventSink;
 use crate::shared::{Counters, Shared};
 use crate::tell::purge;
@@ -23,7 +24,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 /// How often an ambiguous or conflicting write of a session's record is decided anew.
-pub(crate) const ATTEMPTS_MAX: u32 = 5;
+const ATTEMPTS_MAX: u32 = 5;
 
 /// What became of a session's write.
 enum Written {
@@ -93,17 +94,22 @@ impl Shared {
         sink: Arc<dyn EventSink>,
     ) -> Result<(Arc<Home>, Vec<ClaimState>), SessionError> {
         self.check_open()?;
-        let id = attach.session;
+        let (id, began) = (attach.session, self.now());
+        let mut noted = if self.may_master() { Some(self.read_moving(id).await?) } else { None };
         let mut found = self.read_session(id).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let mut record = attachable(&found, &attach.secret)?;
+            let mut next = attachable(&found, &attach.secret)?.attach(self.member, attach.attempt)?;
             let mut moving = None;
-            record.attach(self.member, attach.attempt)?; // nothing is noted for an attempt in vain
-            if record.mastered {
-                (found, moving) = self.note_moving(id).await?;
-                record = attachable(&found, &attach.secret)?;
+            if next.mastered {
+                match self.note_moving(id, noted.take(), &found).await? {
+                    Noted::Done(noted) => moving = noted,
+                    Noted::Again(newer) => {
+                        noted = Some(newer);
+                        found = self.read_session(id).await?;
+                        continue;
+                    }
+                }
             }
-            let mut next = record.attach(self.member, attach.attempt)?;
             next.mastered |= self.may_master();
             let sent = self.now();
             match self.write_session(id, found.version, Change::Put(next.encode().into())).await? {
@@ -115,7 +121,7 @@ impl Shared {
                         continue;
                     };
                     let states = match moving {
-                        Some(moving) => self.claim_all(&home, attach.claims, moving).await,
+                        Some(moving) => self.claim_all(&home, attach.claims, moving, began).await,
                         None => self.answer_claims(&home, attach.claims).await,
                     };
                     return Ok((home, states));
