@@ -17,7 +17,8 @@ pub(crate) fn all(results: &Results) -> Vec<(&'static str, String)> {
         ("rates", rates(results)),
         ("idle", idle(results)),
         ("million", held(results)),
-        ("stores", stores(results)),
+        ("stores", pairs(results, "pairs")),
+        ("mastered", pairs(results, "mastered")),
         ("contended", contended(results)),
         ("hand-over", hand_over(results)),
         ("servers", servers(results)),
@@ -316,7 +317,8 @@ fn over_stores(
     if any { table.into_text() } else { String::new() }
 }
 
-fn stores(results: &Results) -> String {
+/// One of the lists of pairs over stores.
+fn pairs(results: &Results, list: &str) -> String {
     let columns = [
         "store",
         ">in flight",
@@ -328,7 +330,7 @@ fn stores(results: &Results) -> String {
         ">dlock / raw",
         ">dlock / recipe",
     ];
-    over_stores(results, "pairs", &columns, |row| {
+    over_stores(results, list, &columns, |row| {
         let rate = |field: &str| shown(number(row, field));
         let time = |field: &str| milliseconds(number(row, field).map(|ms| ms * 1000.0));
         vec![

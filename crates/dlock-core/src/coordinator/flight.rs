@@ -137,8 +137,9 @@ impl<T> Flight<T> {
         let applied = resource.apply(&pending.command, rules.generation);
         let revoked = applied.outcome == Outcome::Released;
         let outcome = after_retry(&pending, applied.outcome, resource, rules);
-        // Without guards, a late commit of the session's former home might still change this: make it fail.
-        let touch = !rules.guards && may_be_undone(&pending, &outcome);
+        // Without guards, a late commit of the session's former home might still change this, or begin to master the resource
+        // with the session's locks on it: make it fail.
+        let touch = !rules.guards && (may_be_undone(&pending, &outcome) || may_be_mastered(&pending, rules));
         self.writes |= applied.changed || touch;
         let vanished = if revoked { vanished } else { SmallVec::new() };
         self.add(pending, outcome, applied.promoted, vanished);
@@ -254,10 +255,13 @@ fn may_be_undone<T>(pending: &Pending<T>, outcome: &Outcome) -> bool {
         Command::Release { .. } => is_not_found(outcome),
         Command::Cancel { .. } => moved || is_not_found(outcome),
         Command::Acquire(_) | Command::Convert(_) => moved && matches!(outcome, Outcome::Refused(_)),
-        // Nor may the resource be mastered meanwhile by the former home, which then had to be asked.
-        Command::Claim(_) => moved,
-        Command::Revoke { .. } | Command::Purge { .. } | Command::Query { .. } => false,
+        Command::Revoke { .. } | Command::Purge { .. } | Command::Query { .. } | Command::Claim(_) => false,
     }
+}
+
+/// Whether the sender's former home may be about to become the resource's master: it knows the session from before.
+fn may_be_mastered<T>(pending: &Pending<T>, rules: &Rules) -> bool {
+    rules.masters && pending.guard.is_some_and(|guard| guard.moved)
 }
 
 /// The lock's key with those of its re-entrant siblings.

@@ -234,6 +234,23 @@ fn the_first_mark_is_guarded_by_all_who_have_locks() {
     assert!(one.told().contains(&"c: queued behind 1".to_owned()));
 }
 
+/// Found by simulation: a session that had moved waited at its new home, and the former one granted its lock from memory.
+#[test]
+fn without_guards_what_a_session_is_told_at_its_new_home_keeps_the_former_one_from_mastering() {
+    let (mut one, mut two, mut store) = (
+        Server::new(Rules { guards: false, ..MASTERS }),
+        Server::new(Rules { guards: false, ..OTHER }),
+        Store::empty(),
+    );
+    one.do_all(&mut store, &[("a", acquire(key(1, 1)), guard(1)), ("w", acquire(key(2, 1)), guard(2))]);
+    one.submit("c", acquire(key(3, 1)), guard(3));
+    let mark = one.take_commit();
+    assert!(mark.guards.contains(&guard(2).unwrap()), "it was verified, and moves now");
+    two.do_all(&mut store, &[("q", Command::Query { key: key(2, 1) }, moved(2))]);
+    assert_eq!(two.told(), ["contention", "q: queued behind 0"]);
+    assert!(matches!(store.commit(&mark), CommitResult::Conflict { .. }));
+}
+
 #[test]
 fn tokens_grow_though_the_master_is_dead() {
     let (mut one, mut two, mut store) = mastered();
