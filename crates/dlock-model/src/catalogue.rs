@@ -314,20 +314,20 @@ pub fn served_after_deaths(guards: bool) -> Config {
 }
 
 /// One whose session is not in danger.
-fn safe(home: usize, script: &[Operation]) -> ClientSetup {
+pub(crate) fn safe(home: usize, script: &[Operation]) -> ClientSetup {
     ClientSetup { terms: terms(TTL_MAX), ..client(home, script) }
 }
 
-fn staying(client: ClientSetup) -> ClientSetup {
+pub(crate) fn staying(client: ClientSetup) -> ClientSetup {
     ClientSetup { roams: false, ..client }
 }
 
-fn holding(client: ClientSetup) -> ClientSetup {
+pub(crate) fn holding(client: ClientSetup) -> ClientSetup {
     ClientSetup { holds: true, ..client }
 }
 
 /// Two servers, the first of which masters the resource; with a client each.
-fn mastered(guards: bool) -> Config {
+pub(crate) fn mastered(guards: bool) -> Config {
     Config { masters: true, mastered: true, ..base(guards) }
 }
 
@@ -380,9 +380,9 @@ pub fn recovered(guards: bool) -> Config {
     Config {
         name: if guards { "recovered-guarded" } else { "recovered-unguarded" },
         about: "a master dies, its client moves and claims its lock, and another waits",
-        clients: vec![holding(safe(0, &CYCLE)), staying(safe(1, &CYCLE))],
+        clients: vec![holding(safe(0, &CYCLE)), staying(safe(1, &CYCLE[..1]))],
         members: true,
-        steady: vec![1],
+        steady: vec![0, 1],
         slow_members: true,
         ticks: 1,
         limits: Limits { attaches: 1, departures: 1, ..Limits::default() },

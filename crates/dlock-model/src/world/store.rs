@@ -217,10 +217,15 @@ impl World<'_> {
         }
     }
 
-    /// Notes a grant that may stand in no record.
+    /// Notes a grant that stands in no record, if this is one that its master gave from memory.
     pub(super) fn witness_grant(&mut self, at: At, grant: &Grant) {
-        if !self.config.masters {
+        if !self.config.masters || !self.slot(at).coordinator.is_master() {
             return;
+        }
+        let record = self.state.store.resources[at.resource].decoded();
+        let is_its_own = record.master().is_some_and(|master| master.member == member_id(at.server));
+        if is_its_own && grant.token <= record.last_token() {
+            return; // it was committed
         }
         let mut witness = self.state.store.resources[at.resource].witness.clone();
         if !witness.granted.insert((grant.key, grant.token)) {
