@@ -4,14 +4,14 @@ use crate::config::{Config, Line, Operation};
 use crate::part::Part;
 use crate::state::{
     Client, Duties, FIRST_LOCK, Foreign, Home, LocalLock, OwnLock, Resource, Server, Slot, State, Store,
-    Versioned, Witness, lock_key, member_id,
+    Ticket, Versioned, Witness, lock_key, member_id, session_id,
 };
 use crate::world::{acquire, decode};
-use dlock_core::coordinator::{Content, Loaded};
+use dlock_core::coordinator::{Action, Change, CommitResult, Content, Coordinator, Loaded, SessionGuard};
 use dlock_core::lease::{ClientLease, HomeLease, MemberLease, MemberObserver};
-use dlock_core::resource::{Outcome, Patience};
+use dlock_core::resource::{Command, Convert, Outcome, Patience, ValueUpdate};
 use dlock_core::session::{ClientInfo, Sequence, SessionRecord, SessionState};
-use dlock_core::{Epoch, Mode, Token};
+use dlock_core::{Epoch, LockId, Mode, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The resource that a client may have a lock on at the beginning.
@@ -45,6 +45,89 @@ fn resource_at_first(config: &Config) -> (Loaded, Vec<Option<(Mode, Token)>>) {
     (Loaded { version: 2, content: Content::Present(resource.encode()) }, held)
 }
 
+/// The server that masters it, or is about to.
+const FIRST_MASTER: usize = 0;
+/// Of the locks by which it came to that; no client asks for it.
+const EARLIER_LOCK: LockId = LockId(1000);
+
+/// The same where servers may master resources, by the first server's coordinator, which has written the record so often
+/// that it masters it, or will with its next commit.
+///
+/// # Panics
+/// When clients are to hold what they can't.
+fn mastered_at_first(
+    config: &Config,
+    master: &mut Coordinator<Ticket>,
+) -> (Loaded, Vec<Option<(Mode, Token)>>) {
+    let mut record = absent();
+    let guard = |client: usize| SessionGuard {
+        session: session_id(client),
+        version: 1,
+        moved: false,
+        claims_all: true,
+    };
+    let at_home = config.clients.iter().position(|client| client.home == FIRST_MASTER);
+    // Without one, a session that has moved.
+    let first = at_home.unwrap_or(0);
+    let key = lock_key(first, EARLIER_LOCK);
+    let (mode, patience, value) = (Mode::ProtectedRead, Patience::Wait, ValueUpdate::Keep);
+    let mut commands = vec![acquire(key, Mode::Exclusive, patience)];
+    if config.mastered {
+        commands.push(Command::Convert(Convert { key, mode, patience, value: value.clone() }));
+    }
+    commands.push(Command::Release { key, value });
+    for command in commands {
+        carry_out(config, master, &mut record, command, guard(first));
+    }
+    assert_eq!(master.is_master(), config.mastered);
+    let mut held = Vec::new();
+    for (index, client) in config.clients.iter().enumerate() {
+        held.push(match client.script.first() {
+            Some(Line { operation: Operation::Lock(mode), resource: FIRST_RESOURCE }) if client.holds => {
+                assert_eq!(client.home, FIRST_MASTER, "who holds a lock has its home at its master");
+                let command = acquire(lock_key(index, FIRST_LOCK), *mode, Patience::Try);
+                match carry_out(config, master, &mut record, command, guard(index)) {
+                    Outcome::Granted(grant) => Some((grant.mode, grant.token)),
+                    outcome => panic!("what {index} is to hold at first can't be granted: {outcome:?}"),
+                }
+            }
+            _ => None,
+        });
+    }
+    (record, held)
+}
+
+/// Carries a command out, and the commits and reads that it takes.
+fn carry_out(
+    config: &Config,
+    master: &mut Coordinator<Ticket>,
+    record: &mut Loaded,
+    command: Command,
+    guard: SessionGuard,
+) -> Outcome {
+    let rules = config.rules(FIRST_MASTER, Some(0));
+    let mut actions = Vec::new();
+    master.submit(Ticket::Purge, command, Some(guard), &rules, &mut actions);
+    loop {
+        let mut next = Vec::new();
+        for action in actions {
+            match action {
+                Action::Load => master.loaded(Ok(record.clone()), &rules, &mut next),
+                Action::Commit(commit) => {
+                    let Change::Put(pieces) = commit.change else { panic!("nothing is deleted yet") };
+                    let version = commit.expected + 1;
+                    *record = Loaded { version, content: Content::Present(pieces.concat().into()) };
+                    master.committed(CommitResult::Committed { version }, &rules, &mut next);
+                }
+                Action::Answer { outcome, .. } => return outcome,
+                _ => {}
+            }
+        }
+        assert!(!next.is_empty(), "a command has an answer");
+        actions = next;
+    }
+}
+
 fn absent() -> Loaded {
     Loaded { version: 1, content: Content::Absent { floor: 0 } }
 }
@@ -67,15 +150,24 @@ impl State {
                     state: SessionState::Active,
                     client: ClientInfo::default(),
                     opened_unix_ms: 0,
+                    mastered: config.masters,
                 };
                 Versioned { version: 1, value }
             })
             .collect();
-        let (record, held) = resource_at_first(config);
+        let mut master = Coordinator::new();
+        let (record, held) =
+            if config.masters { mastered_at_first(config, &mut master) } else { resource_at_first(config) };
         let mut witness = Witness::default();
         for (mode, token) in held.iter().flatten() {
             let newest = &mut witness.tokens[*mode as usize];
             *newest = (*token).max(*newest);
+        }
+        if config.masters {
+            let grant = |(client, held): (usize, &Option<(Mode, Token)>)| {
+                held.map(|(_, token)| (lock_key(client, FIRST_LOCK), token))
+            };
+            witness.granted = held.iter().enumerate().filter_map(grant).collect();
         }
         let server = |server: usize| {
             let mut lease = MemberLease::new();
@@ -115,9 +207,13 @@ impl State {
                     directory.insert(client, foreign);
                 }
             }
+            let mut slots = vec![Slot::default(); config.resources];
+            if server == FIRST_MASTER {
+                slots[FIRST_RESOURCE].coordinator = master.clone();
+            }
             Part::new(Server {
                 gone: false,
-                slots: vec![Slot::default(); config.resources],
+                slots,
                 homes,
                 directory,
                 writes: BTreeSet::new(),
@@ -125,6 +221,9 @@ impl State {
                 observer,
                 beat: None,
                 look: None,
+                wanted: Vec::new(),
+                recovery: None,
+                claiming: BTreeMap::new(),
                 done: Duties::default(),
             })
         };
@@ -166,6 +265,11 @@ impl State {
             store: Part::new(Store {
                 resources,
                 sessions: records,
+                moving: if config.masters {
+                    vec![Versioned { version: 1, value: None }; config.clients.len()]
+                } else {
+                    Vec::new()
+                },
                 members: vec![Some(1); config.servers],
                 late: BTreeMap::new(),
             }),

@@ -57,6 +57,8 @@ pub fn base(guards: bool) -> Config {
         resources: 1,
         clients: vec![client(0, &CYCLE), client(1, &CYCLE)],
         guards,
+        masters: false,
+        mastered: false,
         members: false,
         newcomers: Vec::new(),
         steady: Vec::new(),
@@ -311,6 +313,83 @@ pub fn served_after_deaths(guards: bool) -> Config {
     Config { clients, guards, members: true, steady: vec![0, 1], ..config }
 }
 
+/// One whose session is not in danger.
+pub(crate) fn safe(home: usize, script: &[Operation]) -> ClientSetup {
+    ClientSetup { terms: terms(TTL_MAX), ..client(home, script) }
+}
+
+pub(crate) fn staying(client: ClientSetup) -> ClientSetup {
+    ClientSetup { roams: false, ..client }
+}
+
+pub(crate) fn holding(client: ClientSetup) -> ClientSetup {
+    ClientSetup { holds: true, ..client }
+}
+
+/// Two servers, the first of which masters the resource; with a client each.
+pub(crate) fn mastered(guards: bool) -> Config {
+    Config { masters: true, mastered: true, ..base(guards) }
+}
+
+/// A client of another server wants what a server masters.
+pub fn recalled(guards: bool) -> Config {
+    Config {
+        name: if guards { "recalled-guarded" } else { "recalled-unguarded" },
+        about: "a server masters the resource, and a client of another wants it",
+        clients: vec![safe(0, &[Lock(Exclusive), Unlock, Lock(Exclusive), Unlock]), safe(1, &CYCLE)],
+        ..mastered(guards)
+    }
+}
+
+/// A session moves away from its master, which is asked for the resource.
+pub fn recalled_moving(guards: bool) -> Config {
+    Config {
+        name: if guards { "recalled-moving-guarded" } else { "recalled-moving-unguarded" },
+        about: "a session moves away from the master of its resource, which lives",
+        clients: vec![safe(0, &[Lock(Exclusive), Unlock]), staying(safe(1, &CYCLE))],
+        limits: Limits { attaches: 1, withdrawals: 1, ..Limits::default() },
+        ..mastered(guards)
+    }
+}
+
+/// A server becomes the master while a session moves away from it.
+pub fn taking(guards: bool) -> Config {
+    Config {
+        name: if guards { "taking-guarded" } else { "taking-unguarded" },
+        about: "a server becomes the master of a resource while a session moves away from it",
+        mastered: false,
+        clients: vec![safe(0, &CYCLE), staying(safe(0, &CYCLE)), staying(safe(1, &[Try(Exclusive)]))],
+        limits: Limits { attaches: 1, ..Limits::default() },
+        ..mastered(guards)
+    }
+}
+
+/// The store is silent while a resource is asked for and given back.
+pub fn recalled_silent(guards: bool) -> Config {
+    Config {
+        name: if guards { "recalled-silent-guarded" } else { "recalled-silent-unguarded" },
+        about: "the store gives no answer while a resource is asked for and given back",
+        clients: vec![safe(0, &CYCLE), safe(1, &CYCLE)],
+        limits: Limits { silences: 1, retries: 1, ..Limits::default() },
+        ..mastered(guards)
+    }
+}
+
+/// The master dies, its client moves, and another waits.
+pub fn recovered(guards: bool) -> Config {
+    Config {
+        name: if guards { "recovered-guarded" } else { "recovered-unguarded" },
+        about: "a master dies, its client moves and claims its lock, and another waits",
+        clients: vec![holding(safe(0, &CYCLE)), staying(safe(1, &CYCLE[..1]))],
+        members: true,
+        steady: vec![0, 1],
+        slow_members: true,
+        ticks: 1,
+        limits: Limits { attaches: 1, departures: 1, ..Limits::default() },
+        ..mastered(guards)
+    }
+}
+
 /// The configurations that are explored to the end.
 pub fn all() -> Vec<Config> {
     vec![
@@ -344,6 +423,16 @@ pub fn all() -> Vec<Config> {
         served_by_a_silent_store(false),
         served_after_deaths(true),
         served_after_deaths(false),
+        recalled(true),
+        recalled(false),
+        recalled_moving(true),
+        recalled_moving(false),
+        taking(true),
+        taking(false),
+        recalled_silent(true),
+        recalled_silent(false),
+        recovered(true),
+        recovered(false),
     ]
 }
 

@@ -87,6 +87,24 @@ pub enum Rule {
     Recheck,
     /// A refused *try* is not sent again after what was asked of its lock since.
     TryKeepsItsPlace,
+    /// A master whose lease had run out answers nothing from memory before it has written the record.
+    LapseEndsMastering,
+    /// A master answers a session from memory only if a commit found it at home there since it is the master.
+    VerifiedByMaster,
+    /// What a dead server mastered is not given to others while a session has its home there.
+    RecoveryWaitsForHomes,
+    /// Nor while a session is moving from there.
+    RecoveryWaitsForMoving,
+    /// What says that a master is dead, and all claimed, was asked after the record was read.
+    RecoveryBoundToRecord,
+    /// A client does not act on a grant that comes from its former home after its claims were sent.
+    ClaimsAreTheLastWord,
+    /// A session is noted to be moving before it is attached elsewhere.
+    MovingIsNoted,
+    /// The note is deleted when the claims are answered, not before.
+    NoteOutlivesClaims,
+    /// A lock that may have been converted downwards is claimed in the lower mode.
+    ClaimsAreLow,
 }
 
 /// How often each thing may happen that the protocol can do without, or that goes wrong.
@@ -141,6 +159,10 @@ pub struct Config {
     pub clients: Vec<ClientSetup>,
     /// Whether the store can guard a commit by the sessions' records.
     pub guards: bool,
+    /// Whether servers may master resources.
+    pub masters: bool,
+    /// With that: whether the first server masters the first resource at the beginning; else it is one commit short of it.
+    pub mastered: bool,
     /// Whether servers judge each other; else none is ever taken for dead.
     pub members: bool,
     /// Servers that have looked at no other server yet.

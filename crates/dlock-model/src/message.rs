@@ -45,7 +45,22 @@ pub enum Message {
         link: u64,
         /// The number of the client's newest request.
         last_sequence: u64,
+        /// What it holds, where servers may master resources.
+        claims: Vec<Claimed>,
     },
+}
+
+/// A lock that a client says it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Claimed {
+    /// The lock.
+    pub lock: LockId,
+    /// The lock's resource.
+    pub resource: usize,
+    /// The mode on which the client counts.
+    pub mode: u8,
+    /// The token that it was told.
+    pub token: Token,
 }
 
 /// What a request asks.

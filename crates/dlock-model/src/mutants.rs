@@ -1,15 +1,15 @@
 //! The protocol without one of its rules: in each *mutant* the checker finds what the rule prevents.
 
 use crate::catalogue::{
-    client, collecting, expiring, holder, keeper, long, members, moving, repeating, served_without_news,
-    short, silent, taker,
+    client, collecting, expiring, holder, holding, keeper, long, mastered, members, moving, recovered,
+    repeating, safe, served_without_news, short, silent, staying, taker,
 };
-use crate::config::Operation::{Lock, Unlock};
+use crate::config::Operation::{Convert, Lock, Unlock};
 use crate::config::{ClientSetup, Config, Limits, News, Rule};
 use crate::service::{
-    EVERYBODY_IS_SERVED, EXCLUSION, NO_ORPHANED_LOCK, RELEASES_STAND, Service, TOKENS_GROW,
+    EVERYBODY_IS_SERVED, EXCLUSION, GRANTS_STAND, NO_ORPHANED_LOCK, RELEASES_STAND, Service, TOKENS_GROW,
 };
-use dlock_core::Mode::Exclusive;
+use dlock_core::Mode::{Exclusive, ProtectedRead};
 use dlock_core::lease::LeaseTerms;
 use stateright::{CheckerBuilder, HasDiscoveries, Model};
 
@@ -53,6 +53,48 @@ fn judged(ticks: u8, terms: LeaseTerms) -> Config {
     }
 }
 
+/// The master dies, after it has granted its client a lock; the same is wanted elsewhere.
+fn granted_last() -> Config {
+    let (mover, other) = (safe(0, &[Lock(Exclusive)]), staying(safe(1, &[Lock(Exclusive)])));
+    Config { clients: vec![mover, other], ..recovered(true) }
+}
+
+/// Three servers: the session moves from the first to the second, and the resource is wanted at the third.
+fn wanted_by_a_third() -> Config {
+    let (mover, other) = (holding(safe(0, &[Lock(Exclusive)])), staying(safe(2, &[Lock(Exclusive)])));
+    Config { servers: 3, steady: vec![0, 1, 2], clients: vec![mover, other], ..recovered(true) }
+}
+
+/// Two sessions move away from the dead master, of which one was giving way to the other.
+fn giving_way() -> Config {
+    let writer = holding(safe(0, &[Lock(Exclusive), Convert(ProtectedRead)]));
+    let limits = Limits { attaches: 2, departures: 1, ..Limits::default() };
+    Config { clients: vec![writer, safe(0, &[Lock(ProtectedRead)])], limits, ..recovered(true) }
+}
+
+/// A master without clients falls silent, comes back, and a session comes to it; the same resource is wanted elsewhere.
+fn coming_back() -> Config {
+    Config {
+        clients: vec![safe(1, &[Lock(Exclusive)]), staying(safe(1, &[Lock(Exclusive)]))],
+        members: true,
+        steady: vec![1],
+        slow_members: true,
+        ticks: 2,
+        limits: Limits { attaches: 1, ..Limits::default() },
+        ..mastered(true)
+    }
+}
+
+/// A server becomes the master while a session moves away from it, and gives its request up.
+fn taken_late() -> Config {
+    Config {
+        mastered: false,
+        clients: vec![safe(0, &[Lock(Exclusive)]), staying(safe(0, &[Lock(Exclusive), Unlock]))],
+        limits: Limits { attaches: 1, withdrawals: 1, ..Limits::default() },
+        ..mastered(true)
+    }
+}
+
 /// All mutants.
 pub fn all() -> Vec<Mutant> {
     use Rule::*;
@@ -90,5 +132,15 @@ pub fn all() -> Vec<Mutant> {
         mutant("stale-answers", &[FreshAnswers], NO_ORPHANED_LOCK, without_news),
         mutant("no-recheck", &[Recheck], EVERYBODY_IS_SERVED, served_without_news()),
         mutant("try-loses-its-place", &[TryKeepsItsPlace], RELEASES_STAND, silent(true)),
+        mutant("lapse-is-overlooked", &[LapseEndsMastering], EXCLUSION, coming_back()),
+        mutant("lapse-is-overlooked2", &[LapseEndsMastering, VerifiedByMaster], EXCLUSION, coming_back()),
+        mutant("not-verified-by-master", &[VerifiedByMaster], NO_ORPHANED_LOCK, taken_late()),
+        mutant("recovery-ignores-homes", &[RecoveryWaitsForHomes], EXCLUSION, recovered(true)),
+        mutant("recovery-ignores-moving", &[RecoveryWaitsForMoving], EXCLUSION, wanted_by_a_third()),
+        mutant("moving-is-not-noted", &[MovingIsNoted], EXCLUSION, wanted_by_a_third()),
+        mutant("recovery-not-bound-to-record", &[RecoveryBoundToRecord], EXCLUSION, coming_back()),
+        mutant("grant-after-claims", &[ClaimsAreTheLastWord], EXCLUSION, granted_last()),
+        mutant("note-deleted-early", &[NoteOutlivesClaims], EXCLUSION, wanted_by_a_third()),
+        mutant("claimed-too-high", &[ClaimsAreLow], GRANTS_STAND, giving_way()),
     ]
 }

@@ -3,9 +3,11 @@
 use crate::config::Config;
 use crate::message::Ask;
 use crate::part::Part;
-use crate::state::{Client, Ending, State, lock_key};
+use crate::state::{Client, Ending, State, lock_key, server_of};
 use crate::step::Step;
 use crate::world::World;
+use dlock_core::MemberId;
+use dlock_core::resource::Resource;
 use stateright::{Model, Property};
 use std::cell::LazyCell;
 
@@ -94,9 +96,49 @@ fn exclusion(service: &Service, state: &State) -> bool {
     })
 }
 
+/// How a resource stands.
+enum Truth<'a> {
+    /// Its record says so.
+    Stored(Resource),
+    /// Its master does, from memory.
+    Mastered(&'a Resource),
+    /// Its master is dead, and this is what was claimed so far.
+    Claimed { claims: Resource, master: MemberId },
+}
+
+impl Truth<'_> {
+    fn of(state: &State, resource: usize) -> Truth<'_> {
+        let record = state.store.resources[resource].decoded();
+        let Some(member) = record.master().map(|master| master.member) else { return Truth::Stored(record) };
+        let master = &state.servers[server_of(member)];
+        if master.gone {
+            let claims = record.recovered();
+            return claims.map_or(Truth::Stored(record), |claims| Truth::Claimed { claims, master: member });
+        }
+        // One that does not know yet that it is the master has answered nothing from memory.
+        master.slots[resource].coordinator.mastered().map_or(Truth::Stored(record), Truth::Mastered)
+    }
+
+    fn resource(&self) -> &Resource {
+        match self {
+            Truth::Stored(resource) | Truth::Claimed { claims: resource, .. } => resource,
+            Truth::Mastered(resource) => resource,
+        }
+    }
+
+    /// Whether a client's locks may have to be claimed yet: its session is at home at the dead master, or on its way from
+    /// there.
+    fn is_to_be_claimed(&self, state: &State, client: usize) -> bool {
+        let Truth::Claimed { master, .. } = self else { return false };
+        let moving = state.store.moving[client].value.as_ref();
+        state.store.sessions[client].value.owner == *master
+            || moving.is_some_and(|former| former.contains(master))
+    }
+}
+
 fn grants_stand(_: &Service, state: &State) -> bool {
-    state.store.resources.iter().enumerate().all(|(resource, stored)| {
-        let record = LazyCell::new(|| stored.decoded());
+    (0..state.store.resources.len()).all(|resource| {
+        let truth = LazyCell::new(|| Truth::of(state, resource));
         state.clients.iter().enumerate().all(|(index, client)| {
             let Some(lock) = client.own.get(&resource).filter(|_| !client.over) else { return true };
             let Some((mode, token)) = lock.held.filter(|_| lock.goal != Some(Ask::Release)) else {
@@ -106,7 +148,9 @@ fn grants_stand(_: &Service, state: &State) -> bool {
                 return true;
             }
             let key = lock_key(index, lock.id);
-            let Some(holder) = record.holders().find(|holder| holder.key == key) else { return false };
+            let Some(holder) = truth.resource().holders().find(|holder| holder.key == key) else {
+                return truth.is_to_be_claimed(state, index);
+            };
             // A conversion under way may be done, and not be told yet.
             lock.goal.is_some() || (holder.mode == mode && holder.token == token)
         })
@@ -115,14 +159,14 @@ fn grants_stand(_: &Service, state: &State) -> bool {
 
 /// Whether no lock is in the record that its client was told, in this way or in any, it does not have.
 fn stays_away(state: &State, ending: Option<Ending>) -> bool {
-    state.store.resources.iter().all(|stored| {
-        let record = LazyCell::new(|| stored.decoded());
+    (0..state.store.resources.len()).all(|resource| {
+        let truth = LazyCell::new(|| Truth::of(state, resource));
         state.clients.iter().enumerate().all(|(index, client)| {
             if client.ended.is_empty() || !state.store.sessions[index].value.is_active() {
                 return true;
             }
             let told = client.ended.iter().filter(|(_, known)| ending.is_none_or(|ending| ending == **known));
-            told.into_iter().all(|(lock, _)| record.lock(lock_key(index, *lock)).is_none())
+            told.into_iter().all(|(lock, _)| truth.resource().lock(lock_key(index, *lock)).is_none())
         })
     })
 }

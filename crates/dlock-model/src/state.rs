@@ -1,7 +1,7 @@
 //! A state of the model: what every machine has in memory, what the store holds, and what is under way between them.
 
 use crate::config::{Config, Limits};
-use crate::message::{Answer, Ask, Message};
+use crate::message::{Answer, Ask, Claimed, Message};
 use crate::part::Part;
 use dlock_core::coordinator::{Commit, CommitResult, Coordinator, Loaded, SessionGuard};
 use dlock_core::lease::{ClientLease, HomeLease, MemberLease, MemberObserver};
@@ -50,6 +50,8 @@ pub(crate) struct Store {
     pub(crate) resources: Vec<Resource>,
     /// By the clients' index.
     pub(crate) sessions: Vec<Versioned<SessionRecord>>,
+    /// The notes of sessions that are moving, with the homes from where; empty where nothing is mastered.
+    pub(crate) moving: Vec<Versioned<Option<Vec<MemberId>>>>,
     /// The members' counters; `None` where the record was deleted.
     pub(crate) members: Vec<Option<u64>>,
     /// Commits that nobody waits for any more, and that may still arrive: by where they come from, where they are numbered.
@@ -71,6 +73,8 @@ pub(crate) struct Witness {
     pub(crate) token_fell: bool,
     /// A lock of a living session went without having been asked to.
     pub(crate) taken_unasked: bool,
+    /// What was granted, where grants may stand in no record.
+    pub(crate) granted: BTreeSet<(LockKey, Token)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,8 +93,37 @@ pub(crate) struct Server {
     pub(crate) beat: Option<Timestamp>,
     /// A look under way: when it was sent, and the counters of the others as they were read.
     pub(crate) look: Option<(Timestamp, Vec<(MemberId, u64)>)>,
+    /// What others mastered, and somebody waited for here, when the look was sent.
+    pub(crate) wanted: Vec<Wanted>,
+    /// What the look has found to be mastered by the dead.
+    pub(crate) recovery: Option<Recovery>,
+    /// Attachments whose claims were not all answered yet, by client and version.
+    pub(crate) claiming: BTreeMap<(usize, u64), Claiming>,
     /// What it has done since the last tick.
     pub(crate) done: Duties,
+}
+
+/// A resource that another server masters, as the record says of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) resource: usize,
+    pub(crate) version: u64,
+    pub(crate) master: MemberId,
+}
+
+/// What dead servers mastered, about to be recovered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Recovery {
+    pub(crate) wanted: Vec<Wanted>,
+    /// Of those, the masters where no session has its home; `None` before sessions were listed.
+    pub(crate) left: Option<BTreeSet<MemberId>>,
+}
+
+/// The claims of an attachment that have no answer yet, and the version of the note that its session is moving.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claiming {
+    pub(crate) note: u64,
+    pub(crate) locks: BTreeSet<LockId>,
 }
 
 /// What a server does once in a tick at most.
@@ -141,6 +174,12 @@ pub(crate) enum Ticket {
         /// A *try* that was not checked yet against sessions that may have ended unnoticed.
         unverified: Option<Box<Command>>,
     },
+    /// What a client claims in the attachment of this version.
+    Claim {
+        client: usize,
+        version: u64,
+        claim: Claimed,
+    },
     Purge,
 }
 
@@ -168,7 +207,8 @@ pub(crate) struct Home {
 impl Home {
     /// What a commit for this attachment must find unchanged (`Home::guard` of the engine).
     pub(crate) fn guard(&self, client: usize) -> SessionGuard {
-        SessionGuard { session: session_id(client), version: self.version, moved: self.epoch > Epoch(1) }
+        let (session, version, moved) = (session_id(client), self.version, self.epoch > Epoch(1));
+        SessionGuard { session, version, moved, claims_all: true }
     }
 }
 
@@ -195,11 +235,27 @@ pub(crate) struct Foreign {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum SessionWrite {
     /// An attachment is written; its server has yet to hear of it.
-    Attached { client: usize, link: Link, version: u64, epoch: Epoch, last_sequence: u64, sent: Timestamp },
+    Attached { greeting: Greeting, version: u64, epoch: Epoch, sent: Timestamp, note: Option<u64> },
+    /// It is noted, in this version of the note, that the session is moving, and its record had this version: now it is to be
+    /// attached.
+    Noted { greeting: Greeting, found: u64, note: u64 },
+    /// The note is to be deleted, if it still has this version.
+    Moved { client: usize, note: u64 },
+    /// A claim in the attachment of this version had no answer, and is to be sent again.
+    ClaimAgain { client: usize, version: u64, claim: Claimed },
     /// The session is to end, if its record still has this version: its home says so.
     Expire { client: usize, version: u64 },
     /// The same, of an orphan.
     EndOrphan { client: usize, version: u64 },
+}
+
+/// With what a client attaches its session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Greeting {
+    pub(crate) client: usize,
+    pub(crate) link: Link,
+    pub(crate) last_sequence: u64,
+    pub(crate) claims: Vec<Claimed>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -290,6 +346,10 @@ pub(crate) fn client_of(session: SessionId) -> usize {
 
 pub(crate) fn member_id(server: usize) -> MemberId {
     MemberId(server as u128 + 1)
+}
+
+pub(crate) fn server_of(member: MemberId) -> usize {
+    member.0 as usize - 1
 }
 
 pub(crate) fn lock_key(client: usize, lock: LockId) -> LockKey {

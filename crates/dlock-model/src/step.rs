@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Rule};
 use crate::message::{Ask, Message};
-use crate::state::{At, Call, Client, State};
+use crate::state::{At, Call, Client, SessionWrite, State};
 use dlock_core::lease::ClientLease;
 use dlock_core::{Mode, Timestamp};
 use std::time::Duration;
@@ -80,6 +80,8 @@ pub enum Step {
     Look(usize),
     /// It has the answer.
     LookDone(usize),
+    /// A server that has found masters dead lists the sessions, or after that those that are moving.
+    List(usize),
     /// A server hears that a resource's record has changed.
     News(At),
     /// That news is lost.
@@ -196,8 +198,12 @@ impl State {
         for resource in 0..server.slots.len() {
             self.slot_steps(config, At { server: index, resource }, steps);
         }
-        for at in 0..server.writes.len() {
-            steps.push(Step::SessionWritten { server: index, index: at });
+        for (at, write) in server.writes.iter().enumerate() {
+            // Who may not act asks the store for nothing.
+            let waits = matches!(write, SessionWrite::ClaimAgain { .. }) && !self.may_act(config, index);
+            if !waits {
+                steps.push(Step::SessionWritten { server: index, index: at });
+            }
         }
         for client in 0..self.clients.len() {
             if self.session_is_news(index, client) {
@@ -233,6 +239,8 @@ impl State {
         }
         if server.look.is_some() {
             steps.push(Step::LookDone(index));
+        } else if server.recovery.is_some() {
+            steps.push(Step::List(index));
         } else if config.members && !server.done.look && !config.steady.contains(&index) {
             steps.push(Step::Look(index));
         }

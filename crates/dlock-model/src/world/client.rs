@@ -2,9 +2,9 @@
 
 use super::World;
 use crate::config::{Line, Operation, Rule};
-use crate::message::{Answer, Ask, Message};
+use crate::message::{Answer, Ask, Claimed, Message};
 use crate::state::{Attempt, Ending, Link, OwnLock};
-use dlock_core::LockId;
+use dlock_core::{LockId, Mode, Token};
 
 impl World<'_> {
     /// Sends the request that is due: the one that has no answer yet, or the next of the script.
@@ -89,10 +89,28 @@ impl World<'_> {
             client.inbox.remove(&given_up.link);
         }
         let last_sequence = client.sequence;
-        self.post(Message::Attach { client: index, server, link, last_sequence });
+        let claims = if self.config.masters { self.claims(index) } else { Vec::new() };
+        self.post(Message::Attach { client: index, server, link, last_sequence, claims });
+    }
+
+    /// What it holds, unless it has asked for its end, in the mode on which it counts.
+    fn claims(&self, index: usize) -> Vec<Claimed> {
+        let own = self.state.clients[index].own.iter();
+        let claim = |(resource, own): (&usize, &OwnLock)| {
+            let (held, token) = own.held?;
+            let mode = match own.goal {
+                Some(Ask::Release) => return None,
+                Some(Ask::Convert { mode }) if self.config.keeps(Rule::ClaimsAreLow) => Ask::mode(mode),
+                _ => held,
+            };
+            let mode = if mode.at_or_below(held) { mode } else { held };
+            Some(Claimed { lock: own.id, resource: *resource, mode: mode as u8, token })
+        };
+        own.filter_map(claim).collect()
     }
 
     pub(super) fn receive(&mut self, index: usize, link: Link) {
+        let (masters, last_word) = (self.config.masters, self.config.keeps(Rule::ClaimsAreTheLastWord));
         let client = self.client(index);
         let Some(answers) = client.inbox.get_mut(&link) else { return };
         let Some(answer) = answers.pop_front() else { return };
@@ -110,7 +128,14 @@ impl World<'_> {
             }
             Answer::Heartbeat { epoch, nonce } => self.acknowledged(index, epoch, nonce),
             Answer::Granted { request, mode, token } => {
+                let moves = client.attempt.is_some();
                 let Some(lock) = client.asked(request) else { return };
+                let known = |(held, known): (Mode, Token)| known == token && mode.at_or_below(held);
+                if moves && masters && last_word && !lock.held.is_some_and(known) {
+                    // The claims did not tell of it: it is asked for once more, wherever the session is then.
+                    lock.request = None;
+                    return;
+                }
                 if lock.goal != Some(Ask::Release) {
                     lock.held = Some((mode, token));
                     (lock.goal, lock.request) = (None, None);

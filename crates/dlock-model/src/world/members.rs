@@ -81,9 +81,11 @@ impl World<'_> {
         let others = members.filter(|(other, _)| *other != server);
         let counters: Vec<(MemberId, u64)> =
             others.filter_map(|(other, counter)| Some((member_id(other), (*counter)?))).collect();
+        let wanted = if self.config.masters { self.mastered_elsewhere(server) } else { Vec::new() };
         let machine = self.server(server);
         machine.done.look = true;
         machine.look = Some((now, counters));
+        machine.wanted = wanted;
         if !self.config.slow_members {
             self.look_done(server);
         }
@@ -94,6 +96,10 @@ impl World<'_> {
         let machine = self.server(server);
         if let Some((sent, counters)) = machine.look.take() {
             machine.observer.look(sent, now, counters);
+            let wanted = std::mem::take(&mut machine.wanted);
+            if self.config.masters {
+                self.recover(server, wanted);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod members;
+mod recovery;
 mod requests;
 mod sessions;
 mod store;
@@ -9,12 +10,27 @@ mod store;
 pub(crate) use requests::acquire;
 pub(crate) use store::decode;
 
-use crate::config::Config;
+use crate::config::{Config, Rule};
 use crate::message::{Answer, Message};
-use crate::state::{At, Call, Client, Link, Server, SessionWrite, Slot, State};
+use crate::state::{At, Call, Client, Link, Server, SessionWrite, Slot, State, member_id};
 use crate::step::Step;
 use dlock_core::Timestamp;
-use dlock_core::coordinator::Rules;
+use dlock_core::coordinator::{Coordinator, Rules};
+
+impl Config {
+    /// The rules of a server's coordinators in this period of its lease.
+    pub(crate) fn rules(&self, server: usize, period: Option<u64>) -> Rules {
+        Rules {
+            generation: 0,
+            // Coordinators write what they would leave unwritten exactly where the store can't guard.
+            guards: self.guards || !self.keeps(Rule::AbsenceWrites),
+            exclusive: !self.keeps(Rule::FreshAnswers),
+            member: member_id(server),
+            masters: self.masters,
+            period: period.filter(|_| self.masters),
+        }
+    }
+}
 
 /// A state on its way to the next.
 pub(crate) struct World<'a> {
@@ -52,6 +68,7 @@ impl World<'_> {
             Step::BeatDone(server) => self.beat_done(server),
             Step::Look(server) => self.look(server),
             Step::LookDone(server) => self.look_done(server),
+            Step::List(server) => self.list(server),
             Step::News(at) => self.hear_news(at),
             Step::LoseNews(at) => {
                 self.state.left.lost_news -= 1;
@@ -76,7 +93,22 @@ impl World<'_> {
                 self.stop(server);
             }
         }
+        if self.config.masters {
+            self.forget();
+        }
         self.state.seal();
+    }
+
+    /// Drops the coordinators that know nothing (`ShardInner::step`).
+    fn forget(&mut self) {
+        for server in 0..self.state.servers.len() {
+            for resource in 0..self.state.servers[server].slots.len() {
+                let coordinator = &self.state.servers[server].slots[resource].coordinator;
+                if coordinator.is_forgettable() && *coordinator != Coordinator::new() {
+                    self.slot(At { server, resource }).coordinator = Coordinator::new();
+                }
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -98,7 +130,9 @@ impl World<'_> {
             }
         }
         for server in &self.config.steady {
-            if !self.state.servers[*server].gone {
+            let machine = &self.state.servers[*server];
+            // While it goes on with what the last look has found, it does not look.
+            if !machine.gone && machine.recovery.is_none() {
                 self.look(*server);
                 self.look_done(*server);
             }
@@ -154,14 +188,13 @@ impl World<'_> {
     }
 
     /// The coordinators' rules, as the engine gives them (`Shared::rules`).
-    fn rules(&self) -> Rules {
-        use crate::config::Rule;
-        Rules {
-            generation: 0,
-            // Coordinators write what they would leave unwritten exactly where the store can't guard.
-            guards: self.config.guards || !self.config.keeps(Rule::AbsenceWrites),
-            exclusive: !self.config.keeps(Rule::FreshAnswers),
-        }
+    fn rules(&self, server: usize) -> Rules {
+        let lapses = self.config.members && self.config.keeps(Rule::LapseEndsMastering);
+        let period = match &self.state.servers[server].lease {
+            lease if lapses => lease.period(self.server_now()),
+            _ => Some(0),
+        };
+        self.config.rules(server, period)
     }
 
     /// A server is gone. What it had under way may still arrive.
@@ -172,7 +205,16 @@ impl World<'_> {
         machine.directory.clear();
         machine.beat = None;
         machine.look = None;
-        machine.writes.retain(|write| !matches!(write, SessionWrite::Attached { .. }));
+        machine.wanted.clear();
+        machine.recovery = None;
+        machine.claiming.clear();
+        machine.writes.retain(|write| {
+            use SessionWrite::{Attached, ClaimAgain, EndOrphan, Expire, Moved, Noted};
+            match write {
+                Expire { .. } | EndOrphan { .. } | Moved { .. } => true,
+                Attached { .. } | Noted { .. } | ClaimAgain { .. } => false,
+            }
+        });
         for resource in 0..machine.slots.len() {
             let at = At { server, resource };
             let slot = self.slot(at);

@@ -4,7 +4,7 @@
 use super::World;
 use crate::config::Rule;
 use crate::message::{Answer, Ask, Message};
-use crate::state::{At, Home, Kind, Link, LocalLock, Ticket, client_of, lock_key, session_id};
+use crate::state::{At, Greeting, Home, Kind, Link, LocalLock, Ticket, client_of, lock_key, session_id};
 use dlock_core::coordinator::{Action, Failure, SessionGuard};
 use dlock_core::resource::{
     Acquire, Command, Convert, Grant, Outcome, Patience, Refusal, Resource, ValueUpdate,
@@ -45,8 +45,8 @@ impl World<'_> {
                     self.answer(client, link, Answer::Heartbeat { epoch, nonce });
                 }
             }
-            Message::Attach { client, server, link, last_sequence } => {
-                self.attach(server, client, link, last_sequence);
+            Message::Attach { client, server, link, last_sequence, claims } => {
+                self.attach(server, Greeting { client, link, last_sequence, claims });
             }
         }
     }
@@ -95,8 +95,10 @@ impl World<'_> {
     }
 
     pub(super) fn submit(&mut self, at: At, (ticket, command, guard): Submission) {
-        let rules = self.rules();
+        let rules = self.rules(at.server);
         let mut actions = Vec::new();
+        let verified = self.config.keeps(Rule::VerifiedByMaster) || !self.slot(at).coordinator.is_master();
+        let guard = guard.filter(|_| verified);
         self.slot(at).coordinator.submit(ticket, command, guard, &rules, &mut actions);
         self.carry_out(at, actions);
     }
@@ -106,7 +108,10 @@ impl World<'_> {
         match action {
             Action::Answer { ticket, outcome } => self.answer_request(at, ticket, outcome),
             Action::Fail { ticket, failure } => self.fail(at.server, ticket, &failure),
-            Action::Promoted(grant) => self.promoted(at.server, &grant),
+            Action::Promoted(grant) => {
+                self.witness_grant(at, &grant);
+                self.promoted(at.server, &grant)
+            }
             Action::Vanished(key) => self.vanished(at.server, key),
             Action::WentBack => {
                 self.state.store.resources[at.resource].witness.token_fell = true;
@@ -118,11 +123,19 @@ impl World<'_> {
 
     fn answer_request(&mut self, at: At, ticket: Ticket, outcome: Outcome) -> Vec<Submission> {
         let server = at.server;
-        let Ticket::Request { client, link, request, lock, kind, unverified } = ticket else {
-            return Vec::new();
+        let (client, link, request, lock, kind, unverified) = match ticket {
+            Ticket::Request { client, link, request, lock, kind, unverified } => {
+                (client, link, request, lock, kind, unverified)
+            }
+            Ticket::Claim { client, version, claim } => {
+                self.claim_answered(server, client, version, claim.lock, &outcome);
+                return Vec::new();
+            }
+            Ticket::Purge => return Vec::new(),
         };
         let answer = match outcome {
             Outcome::Granted(grant) => {
+                self.witness_grant(at, &grant);
                 if let Some(home) = self.home(server, client, link) {
                     home.locks.entry(lock).and_modify(|known| (known.granted, known.waiting) = (true, None));
                 }
@@ -163,7 +176,14 @@ impl World<'_> {
     }
 
     fn fail(&mut self, server: usize, ticket: Ticket, failure: &Failure) -> Vec<Submission> {
-        let Ticket::Request { client, link, request, .. } = ticket else { return Vec::new() };
+        let (client, link, request) = match ticket {
+            Ticket::Request { client, link, request, .. } => (client, link, request),
+            Ticket::Claim { client, version, claim } => {
+                self.claim_failed(server, client, version, claim, failure);
+                return Vec::new();
+            }
+            Ticket::Purge => return Vec::new(),
+        };
         // The lock stays noted: the record may have it.
         self.answer_home(server, client, link, Answer::Unavailable { request });
         if *failure == Failure::SessionRefused {
@@ -189,6 +209,10 @@ impl World<'_> {
 
     fn vanished(&mut self, server: usize, key: LockKey) -> Vec<Submission> {
         let client = client_of(key.session);
+        if self.config.masters && self.state.servers[server].homes.contains_key(&client) {
+            // Its session may have moved: then that is all that is to be told (`Shared::tell_vanished`).
+            self.session_seen(server, client);
+        }
         if let Some(home) = self.server(server).homes.get_mut(&client) {
             let link = home.link;
             if home.locks.remove(&key.lock).is_some() {

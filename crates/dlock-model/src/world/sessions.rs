@@ -2,14 +2,15 @@
 
 use super::World;
 use crate::config::Rule;
-use crate::message::Answer;
+use crate::message::{Answer, Claimed};
 use crate::state::{
-    At, Foreign, Home, Link, LocalLock, SessionWrite, Slot, State, Ticket, Versioned, member_id, session_id,
+    At, Foreign, Greeting, Home, LocalLock, SessionWrite, Slot, State, Ticket, Versioned, member_id,
+    session_id,
 };
 use dlock_core::LockId;
 use dlock_core::lease::HomeLease;
 use dlock_core::resource::Command;
-use dlock_core::session::{AttachError, EndReason, Sequence};
+use dlock_core::session::{AttachError, EndReason, Sequence, SessionRecord};
 use std::collections::BTreeMap;
 
 impl State {
@@ -30,34 +31,75 @@ impl World<'_> {
     /// The record is read, and replaced by a compare-and-swap that is tried again on what it finds: that is one change
     /// at the moment of the last of them. What lies before it is the message's time under way; so is the check whether
     /// the server may act, which may be true no more when its write arrives.
-    pub(super) fn attach(&mut self, server: usize, client: usize, link: Link, last_sequence: u64) {
+    ///
+    /// Where a former home may have granted locks from memory, the note that the session is moving comes before that.
+    pub(super) fn attach(&mut self, server: usize, greeting: Greeting) {
         if self.state.servers[server].gone {
             return;
         }
-        let attempt = if self.config.keeps(Rule::AttemptsNumbered) { link } else { 0 };
-        match self.state.store.sessions[client].value.attach(member_id(server), attempt) {
-            Ok(attached) => {
-                let session = &mut self.state.store.sessions[client];
-                let (version, epoch) = (session.version + 1, attached.epoch);
-                *session = Versioned { version, value: attached };
-                let sent = self.server_now();
-                let write = SessionWrite::Attached { client, link, version, epoch, last_sequence, sent };
-                self.server(server).writes.insert(write);
-            }
+        let Greeting { client, link, .. } = greeting;
+        match self.attached(server, &greeting) {
+            Ok(attached) => match self.note_moving(server, client) {
+                Some(note) => {
+                    let found = self.state.store.sessions[client].version;
+                    self.server(server).writes.insert(SessionWrite::Noted { greeting, found, note });
+                }
+                None => self.write_attachment(server, greeting, attached, None),
+            },
             Err(AttachError::Ended(_)) => self.answer(client, link, Answer::Ended),
             // Its client listens to a later one's link.
             Err(AttachError::Superseded { .. }) => {}
         }
     }
 
+    /// The session's record with this server as its home.
+    fn attached(&self, server: usize, greeting: &Greeting) -> Result<SessionRecord, AttachError> {
+        let attempt = if self.config.keeps(Rule::AttemptsNumbered) { greeting.link } else { 0 };
+        let mut attached =
+            self.state.store.sessions[greeting.client].value.attach(member_id(server), attempt)?;
+        attached.mastered |= self.config.masters;
+        Ok(attached)
+    }
+
+    fn write_attachment(
+        &mut self,
+        server: usize,
+        greeting: Greeting,
+        attached: SessionRecord,
+        note: Option<u64>,
+    ) {
+        let session = &mut self.state.store.sessions[greeting.client];
+        let (version, epoch) = (session.version + 1, attached.epoch);
+        *session = Versioned { version, value: attached };
+        let sent = self.server_now();
+        self.server(server).writes.insert(SessionWrite::Attached { greeting, version, epoch, sent, note });
+    }
+
     pub(super) fn session_written(&mut self, server: usize, index: usize) {
         let Some(write) = self.state.servers[server].writes.iter().nth(index).cloned() else { return };
         self.server(server).writes.remove(&write);
         match write {
-            SessionWrite::Attached { client, link, version, epoch, last_sequence, sent } => {
+            SessionWrite::Noted { greeting, found, note } => {
+                if self.state.store.sessions[greeting.client].version != found {
+                    return self.attach(server, greeting);
+                }
+                match self.attached(server, &greeting) {
+                    Ok(attached) => self.write_attachment(server, greeting, attached, Some(note)),
+                    Err(_) => debug_assert!(false, "it could be attached before"),
+                }
+            }
+            SessionWrite::Moved { client, note } => self.end_moving(client, note),
+            SessionWrite::ClaimAgain { client, version, claim } => {
+                let home = self.state.servers[server].homes.get(&client);
+                if home.is_some_and(|home| home.version == version) {
+                    self.send_claim(server, client, version, claim, true);
+                }
+            }
+            SessionWrite::Attached { greeting, version, epoch, sent, note } => {
+                let Greeting { client, link, last_sequence, .. } = greeting;
                 let (terms, now) = (self.config.clients[client].terms, self.server_now());
                 if self.config.keeps(Rule::AttachmentInTime) && !HomeLease::may_begin(terms, sent, now) {
-                    return self.attach(server, client, link, last_sequence);
+                    return self.attach(server, greeting);
                 }
                 let home = Home {
                     link,
@@ -68,7 +110,9 @@ impl World<'_> {
                     sequence: Sequence::starting_after(last_sequence),
                     locks: BTreeMap::new(),
                 };
-                self.settle_in(server, client, home);
+                if self.settle_in(server, client, home, &greeting.claims) {
+                    self.claim_all(server, client, version, greeting.claims, note);
+                }
             }
             SessionWrite::Expire { client, version } | SessionWrite::EndOrphan { client, version } => {
                 if self.end(client, version) {
@@ -81,20 +125,26 @@ impl World<'_> {
     }
 
     /// Makes the server the session's home in memory, after the store has said so.
-    fn settle_in(&mut self, server: usize, client: usize, mut home: Home) {
+    /// False if a later attachment was quicker to come here.
+    fn settle_in(&mut self, server: usize, client: usize, mut home: Home, claims: &[Claimed]) -> bool {
         let machine = self.server(server);
         machine.directory.remove(&client);
         if let Some(known) = machine.homes.get(&client) {
             if known.version >= home.version {
-                return; // a later attachment was quicker to come here
+                return false;
             }
             let handed_over =
                 |(lock, known): (&LockId, &LocalLock)| (*lock, LocalLock { waiting: None, ..*known });
             home.locks = known.locks.iter().map(handed_over).collect();
         }
+        for Claimed { lock, resource, .. } in claims {
+            let claimed = LocalLock { resource: *resource, granted: false, waiting: None, newest: None };
+            home.locks.entry(*lock).or_insert(claimed);
+        }
         let (link, epoch) = (home.link, home.epoch);
         machine.homes.insert(client, home);
         self.answer(client, link, Answer::Attached { epoch });
+        true
     }
 
     pub(super) fn expire(&mut self, server: usize, client: usize) {

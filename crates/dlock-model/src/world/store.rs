@@ -3,10 +3,10 @@
 
 use super::World;
 use crate::config::{News, Rule};
-use crate::state::{At, Call, Ticket, client_of};
+use crate::state::{At, Call, Ticket, client_of, member_id};
 use dlock_core::Token;
 use dlock_core::coordinator::{Action, Change, Commit, CommitResult, Content, Loaded};
-use dlock_core::resource::{Command, Resource};
+use dlock_core::resource::{Command, Grant, Resource};
 
 impl World<'_> {
     /// Does what a coordinator wants done.
@@ -40,14 +40,14 @@ impl World<'_> {
     }
 
     fn committed(&mut self, at: At, result: CommitResult) {
-        let rules = self.rules();
+        let rules = self.rules(at.server);
         let mut actions = Vec::new();
         self.slot(at).coordinator.committed(result, &rules, &mut actions);
         self.carry_out(at, actions);
     }
 
     fn loaded(&mut self, at: At, result: Result<Loaded, String>) {
-        let rules = self.rules();
+        let rules = self.rules(at.server);
         let mut actions = Vec::new();
         self.slot(at).coordinator.loaded(result, &rules, &mut actions);
         self.carry_out(at, actions);
@@ -71,7 +71,7 @@ impl World<'_> {
                 }
             }
             Some(Call::Write(commit)) => {
-                let result = self.apply(at.resource, &commit, Some(at.server));
+                let result = self.apply(at, &commit, true);
                 if self.config.slow_commits {
                     self.slot(at).call = Some(Call::WriteDone(result));
                 } else {
@@ -116,7 +116,7 @@ impl World<'_> {
 
     pub(super) fn late_commit(&mut self, at: At, number: u8) {
         if let Some(commit) = self.state.store.late.remove(&(at, number)) {
-            self.apply(at.resource, &commit, None);
+            self.apply(at, &commit, false);
         }
     }
 
@@ -126,8 +126,9 @@ impl World<'_> {
         commit.guards.iter().find(|guard| sessions[client_of(guard.session)].version != guard.version)
     }
 
-    /// The compare-and-swap itself. Everybody but its sender has news of it.
-    fn apply(&mut self, resource: usize, commit: &Commit, sender: Option<usize>) -> CommitResult {
+    /// The compare-and-swap itself. Everybody has news of it but its sender, if that is `waiting` for the result.
+    fn apply(&mut self, at: At, commit: &Commit, waiting: bool) -> CommitResult {
+        let resource = at.resource;
         if self.config.guards
             && self.config.keeps(Rule::CommitBoundToSessions)
             && let Some(guard) = self.changed_guard(commit)
@@ -147,12 +148,12 @@ impl World<'_> {
             }
         };
         let (before, version) = (decode(&found.content), found.version + 1);
-        self.witness(resource, &before, &decode(&content));
+        self.witness(at, &before, &decode(&content));
         let store = &mut *self.state.store;
         store.resources[resource].record = Loaded { version, content };
         // What expects an older version can't be applied any more.
         store.late.retain(|(at, _), commit| at.resource != resource || commit.expected >= version);
-        self.announce(resource, sender);
+        self.announce(resource, waiting.then_some(at.server));
         CommitResult::Committed { version }
     }
 
@@ -163,7 +164,9 @@ impl World<'_> {
         for server in 0..self.state.servers.len() {
             let (machine, at) = (&self.state.servers[server], At { server, resource });
             let slot = &machine.slots[resource];
-            let interested = slot.coordinator.latest().is_some() || slot.call.is_some();
+            let interested = slot.coordinator.latest().is_some()
+                || slot.call.is_some()
+                || (self.config.masters && !slot.coordinator.is_forgettable());
             if interested && !machine.gone && !slot.has_news && sender != Some(server) {
                 self.slot(at).has_news = true;
             }
@@ -171,7 +174,13 @@ impl World<'_> {
     }
 
     /// Notes what must not happen to a record.
-    fn witness(&mut self, resource: usize, before: &Resource, after: &Resource) {
+    fn witness(&mut self, at: At, before: &Resource, after: &Resource) {
+        let resource = at.resource;
+        // What no client was told of may be gone with the master.
+        let recovers = after.master().is_none()
+            && before.master().is_some_and(|master| master.member != member_id(at.server));
+        let claimed = before.recovered().filter(|_| recovers);
+        let before = claimed.as_ref().unwrap_or(before);
         let unasked = {
             let (sessions, clients) = (&self.state.store.sessions, &self.state.clients);
             let holders = before.holders().map(|holder| holder.key);
@@ -188,7 +197,12 @@ impl World<'_> {
             let known = |other: dlock_core::resource::Holder<'_>| {
                 other.key == holder.key && other.token == holder.token
             };
-            if !before.holders().any(known) {
+            let new = if self.config.masters {
+                witness.granted.insert((holder.key, holder.token))
+            } else {
+                !before.holders().any(known)
+            };
+            if new {
                 let conflicts = holder.mode.conflicts();
                 let earlier = conflicts.iter().map(|mode| witness.tokens[mode as usize]).max();
                 witness.token_fell |= earlier.is_some_and(|earlier| holder.token <= earlier);
@@ -203,10 +217,31 @@ impl World<'_> {
         }
     }
 
+    /// Notes a grant that stands in no record, if this is one that its master gave from memory.
+    pub(super) fn witness_grant(&mut self, at: At, grant: &Grant) {
+        if !self.config.masters || !self.slot(at).coordinator.is_master() {
+            return;
+        }
+        let record = self.state.store.resources[at.resource].decoded();
+        let is_its_own = record.master().is_some_and(|master| master.member == member_id(at.server));
+        if is_its_own && grant.token <= record.last_token() {
+            return; // it was committed
+        }
+        let mut witness = self.state.store.resources[at.resource].witness.clone();
+        if !witness.granted.insert((grant.key, grant.token)) {
+            return;
+        }
+        let earlier = grant.mode.conflicts().iter().map(|mode| witness.tokens[mode as usize]).max();
+        witness.token_fell |= earlier.is_some_and(|earlier| grant.token <= earlier);
+        let newest = &mut witness.tokens[grant.mode as usize];
+        *newest = grant.token.max(*newest);
+        self.state.store.resources[at.resource].witness = witness;
+    }
+
     pub(super) fn hear_news(&mut self, at: At) {
         let news = (self.config.news == News::Record)
             .then(|| self.state.store.resources[at.resource].record.clone());
-        let rules = self.rules();
+        let rules = self.rules(at.server);
         let mut actions = Vec::new();
         let slot = self.slot(at);
         slot.has_news = false;
@@ -218,10 +253,11 @@ impl World<'_> {
     pub(super) fn recheck(&mut self, at: At) {
         let settled = self.state.servers[at.server].slots[at.resource].coordinator.settled();
         let ended = settled.map(|settled| self.ended(at.server, settled)).unwrap_or_default();
+        let rules = self.rules(at.server);
         let mut actions = Vec::new();
         let slot = self.slot(at);
         slot.rechecked = true;
-        slot.coordinator.recheck(&mut actions);
+        slot.coordinator.recheck(&rules, &mut actions);
         self.carry_out(at, actions);
         if !ended.is_empty() {
             self.submit(at, (Ticket::Purge, Command::Purge { sessions: ended }, None));
