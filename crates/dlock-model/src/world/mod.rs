@@ -27,6 +27,7 @@ impl Config {
             exclusive: !self.keeps(Rule::FreshAnswers),
             member: member_id(server),
             masters: self.masters,
+            master_after: 3,
             period: period.filter(|_| self.masters),
         }
     }
