@@ -395,13 +395,24 @@ pub fn returning(guards: bool) -> Config {
     Config {
         name: if guards { "returning-guarded" } else { "returning-unguarded" },
         about: "a master falls silent and comes back, while its client moves and another waits",
-        clients: vec![safe(0, &CYCLE), staying(safe(1, &[Lock(Exclusive)]))],
+        clients: vec![safe(0, &CYCLE[..1]), staying(safe(1, &[Try(Exclusive)]))],
         members: true,
         steady: vec![1],
-        slow_members: true,
         ticks: 2,
+        news: News::Never,
         limits: Limits { attaches: 1, ..Limits::default() },
         ..mastered(guards)
+    }
+}
+
+/// The same, where it takes time to write and to read the members' counters, and news are heard.
+pub fn returning_slowly(guards: bool) -> Config {
+    Config {
+        name: if guards { "returning-slowly-guarded" } else { "returning-slowly-unguarded" },
+        clients: vec![safe(0, &CYCLE), staying(safe(1, &CYCLE[..1]))],
+        slow_members: true,
+        news: News::Record,
+        ..returning(guards)
     }
 }
 
@@ -411,8 +422,10 @@ pub fn moving_twice() -> Config {
         name: "moving-twice",
         about: "a session leaves a dead master for a server that dies, too, and another waits",
         servers: 3,
-        clients: vec![holding(safe(0, &CYCLE[..1])), staying(safe(2, &CYCLE[..1]))],
+        clients: vec![holding(safe(0, &CYCLE[..1])), staying(safe(2, &[Try(Exclusive)]))],
         steady: vec![0, 1, 2],
+        slow_members: false,
+        news: News::Never,
         limits: Limits { attaches: 2, departures: 2, ..Limits::default() },
         ..recovered(true)
     }
@@ -484,5 +497,13 @@ pub fn all() -> Vec<Config> {
 
 /// Those that are too large for that: `--steps` says how far to go.
 pub fn large() -> Vec<Config> {
-    vec![members(true), members(false), newcomer(), leaving(), wandering(false)]
+    vec![
+        members(true),
+        members(false),
+        newcomer(),
+        leaving(),
+        wandering(false),
+        returning_slowly(true),
+        returning_slowly(false),
+    ]
 }
