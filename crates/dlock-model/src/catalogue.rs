@@ -390,6 +390,60 @@ pub fn recovered(guards: bool) -> Config {
     }
 }
 
+/// The master falls silent and comes back, while its client moves and another waits.
+pub fn returning(guards: bool) -> Config {
+    Config {
+        name: if guards { "returning-guarded" } else { "returning-unguarded" },
+        about: "a master falls silent and comes back, while its client moves and another waits",
+        clients: vec![safe(0, &CYCLE[..1]), staying(safe(1, &[Try(Exclusive)]))],
+        members: true,
+        steady: vec![1],
+        ticks: 2,
+        news: News::Never,
+        limits: Limits { attaches: 1, ..Limits::default() },
+        ..mastered(guards)
+    }
+}
+
+/// The same, where it takes time to write and to read the members' counters, and news are heard.
+pub fn returning_slowly(guards: bool) -> Config {
+    Config {
+        name: if guards { "returning-slowly-guarded" } else { "returning-slowly-unguarded" },
+        clients: vec![safe(0, &CYCLE), staying(safe(1, &CYCLE[..1]))],
+        slow_members: true,
+        news: News::Record,
+        ..returning(guards)
+    }
+}
+
+/// A session leaves a dead master for a server that dies before the claims are answered.
+pub fn moving_twice() -> Config {
+    Config {
+        name: "moving-twice",
+        about: "a session leaves a dead master for a server that dies, too, and another waits",
+        servers: 3,
+        clients: vec![holding(safe(0, &CYCLE[..1])), staying(safe(2, &[Try(Exclusive)]))],
+        steady: vec![0, 1, 2],
+        slow_members: false,
+        news: News::Never,
+        limits: Limits { attaches: 2, departures: 2, ..Limits::default() },
+        ..recovered(true)
+    }
+}
+
+/// A server that may be a master dies, or a client, or both: whoever is left is served.
+pub fn served_after_masters_death(guards: bool) -> Config {
+    let name = if guards { "served-after-master-guarded" } else { "served-after-master-unguarded" };
+    let about = "a master stops for ever while it is asked for the resource, and whoever is left is served";
+    let limits = Limits { crashes: 1, lost_news: 1, ..Limits::default() };
+    let terms = terms(Duration::from_millis(8900));
+    let mortal = |home, script: &[Operation]| ClientSetup { terms, ..client(home, script) };
+    let clients = vec![mortal(0, &CYCLE), mortal(1, &CYCLE)];
+    let config = prompt(name, about, 14, limits);
+    let config = Config { clients, guards, members: true, steady: vec![0, 1], ..config };
+    Config { masters: true, mastered: true, ..config }
+}
+
 /// The configurations that are explored to the end.
 pub fn all() -> Vec<Config> {
     vec![
@@ -433,10 +487,23 @@ pub fn all() -> Vec<Config> {
         recalled_silent(false),
         recovered(true),
         recovered(false),
+        returning(true),
+        returning(false),
+        moving_twice(),
+        served_after_masters_death(true),
+        served_after_masters_death(false),
     ]
 }
 
 /// Those that are too large for that: `--steps` says how far to go.
 pub fn large() -> Vec<Config> {
-    vec![members(true), members(false), newcomer(), leaving(), wandering(false)]
+    vec![
+        members(true),
+        members(false),
+        newcomer(),
+        leaving(),
+        wandering(false),
+        returning_slowly(true),
+        returning_slowly(false),
+    ]
 }

@@ -65,11 +65,23 @@ fn wanted_by_a_third() -> Config {
     Config { servers: 3, steady: vec![0, 1, 2], clients: vec![mover, other], ..recovered(true) }
 }
 
-/// Two sessions move away from the dead master, of which one was giving way to the other.
+/// A session moves away from the dead master while it gives way.
 fn giving_way() -> Config {
     let writer = holding(safe(0, &[Lock(Exclusive), Convert(ProtectedRead)]));
-    let limits = Limits { attaches: 2, departures: 1, ..Limits::default() };
-    Config { clients: vec![writer, safe(0, &[Lock(ProtectedRead)])], limits, ..recovered(true) }
+    Config { clients: vec![writer], ..recovered(true) }
+}
+
+/// A master falls silent, while its client moves away; the same is wanted elsewhere.
+fn silent_master() -> Config {
+    Config {
+        clients: vec![safe(0, &[Lock(Exclusive)]), staying(safe(1, &[Lock(Exclusive)]))],
+        members: true,
+        steady: vec![1],
+        ticks: 2,
+        news: News::Never,
+        limits: Limits { attaches: 1, ..Limits::default() },
+        ..mastered(true)
+    }
 }
 
 /// A master without clients falls silent, comes back, and a session comes to it; the same resource is wanted elsewhere.
@@ -81,6 +93,7 @@ fn coming_back() -> Config {
         slow_members: true,
         ticks: 2,
         limits: Limits { attaches: 1, ..Limits::default() },
+        news: News::Never,
         ..mastered(true)
     }
 }
@@ -132,8 +145,13 @@ pub fn all() -> Vec<Mutant> {
         mutant("stale-answers", &[FreshAnswers], NO_ORPHANED_LOCK, without_news),
         mutant("no-recheck", &[Recheck], EVERYBODY_IS_SERVED, served_without_news()),
         mutant("try-loses-its-place", &[TryKeepsItsPlace], RELEASES_STAND, silent(true)),
-        mutant("lapse-is-overlooked", &[LapseEndsMastering], EXCLUSION, coming_back()),
-        mutant("lapse-is-overlooked2", &[LapseEndsMastering, VerifiedByMaster], EXCLUSION, coming_back()),
+        mutant("lapse-overlooked", &[LapseEndsMastering], TOKENS_GROW, silent_master()),
+        mutant(
+            "lapse-overlooked-unverified",
+            &[LapseEndsMastering, VerifiedByMaster],
+            EXCLUSION,
+            coming_back(),
+        ),
         mutant("not-verified-by-master", &[VerifiedByMaster], NO_ORPHANED_LOCK, taken_late()),
         mutant("recovery-ignores-homes", &[RecoveryWaitsForHomes], EXCLUSION, recovered(true)),
         mutant("recovery-ignores-moving", &[RecoveryWaitsForMoving], EXCLUSION, wanted_by_a_third()),
