@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use dlock_core::lease::LeaseTerms;
-use dlock_core::record::{MemberRecord, StoreRecord};
-use dlock_core::resource::{Acquire, Command, Patience, Resource};
+use dlock_core::record::{MemberRecord, MovingRecord, StoreRecord};
+use dlock_core::resource::{self, Acquire, Command, Master, Patience, Resource};
 use dlock_core::session::{ClientInfo, SessionRecord, SessionState};
 use dlock_core::{Epoch, LockId, LockKey, MemberId, Mode, SessionId, Token};
 use dlock_fuzz::{methods, session};
@@ -179,6 +179,7 @@ fn records() {
         state: SessionState::Active,
         client: ClientInfo::new("n", "h", 1, "v").unwrap(),
         opened_unix_ms: 4,
+        mastered: true,
     };
     let member = MemberRecord {
         counter: 5,
@@ -187,7 +188,19 @@ fn records() {
         version: "v".to_owned(),
     };
     let store = StoreRecord { store_id: 1, generation: 2, longest_lease: LeaseTerms::default().ttl() };
-    let records = [locked.encode(), session.encode(), member.encode(), store.encode()];
+    let moving = MovingRecord { former: vec![MemberId(1), MemberId(2)], settled: 3 };
+    let mut mastered = locked.clone();
+    mastered.set_master(Some(Master::new(MemberId(1), 9, Token::from_u64(1 << 20).unwrap())));
+    mastered.recall();
+    let claim = resource::Claim {
+        key: key(1),
+        mode: Mode::Exclusive,
+        token: Token::from_u64(1).unwrap(),
+        since_unix_ms: 7,
+    };
+    mastered.claim(&claim);
+    write("records", "mastered", &[&[0][..], mastered.encode().as_ref()].concat());
+    let records = [locked.encode(), session.encode(), member.encode(), store.encode(), moving.encode()];
     for (kind, record) in records.iter().enumerate() {
         write("records", &kind.to_string(), &[&[kind as u8], record.as_ref()].concat());
     }

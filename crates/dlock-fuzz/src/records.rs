@@ -1,14 +1,14 @@
 //! Stored records: read or refused; what is read is sound, and written is read again as the same.
 
 use dlock_core::SessionId;
-use dlock_core::record::{MemberRecord, StoreRecord};
+use dlock_core::record::{MemberRecord, MovingRecord, StoreRecord};
 use dlock_core::resource::{Command, Resource};
 use dlock_core::session::{EndReason, SessionRecord};
 
 /// The first byte says of which kind the record is.
 pub(crate) fn run(data: &[u8]) {
     let Some((kind, record)) = data.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => resource(record),
         1 => session(record),
         2 => {
@@ -16,9 +16,14 @@ pub(crate) fn run(data: &[u8]) {
                 assert_eq!(MemberRecord::decode(&member.encode()), Ok(member));
             }
         }
-        _ => {
+        3 => {
             if let Ok(store) = StoreRecord::decode(record) {
                 assert_eq!(StoreRecord::decode(&store.encode()), Ok(store));
+            }
+        }
+        _ => {
+            if let Ok(moving) = MovingRecord::decode(record) {
+                assert_eq!(MovingRecord::decode(&moving.encode()), Ok(moving));
             }
         }
     }
@@ -28,6 +33,12 @@ fn resource(record: &[u8]) {
     let Ok(mut resource) = Resource::decode(record) else { return };
     resource.assert_invariants();
     assert_eq!(Resource::decode(&resource.encode()), Ok(resource.clone()));
+    if let Some(recovered) = resource.recovered() {
+        // What else it says, only its master may act on.
+        recovered.assert_invariants();
+        assert_eq!(Resource::decode(&recovered.encode()), Ok(recovered));
+        return;
+    }
     let last_token = resource.last_token();
     let sessions: Vec<SessionId> = resource.sessions().collect();
     resource.apply(&Command::Purge { sessions }, 0);

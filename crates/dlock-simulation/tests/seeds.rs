@@ -65,7 +65,7 @@ fn seeds_that_found_something_about_mastering_are_good() {
 
 #[test]
 fn other_seeds_are_good() {
-    seeds_from(300_000);
+    seeds_from(300_000, Options::default());
 }
 
 /// Seeds that found something once.
