@@ -51,6 +51,16 @@ mutants! {
     answers_are_fresh: "stale-answers",
     waiters_are_looked_at: "no-recheck",
     a_try_keeps_its_place: "try-loses-its-place",
+    a_lapse_ends_what_a_master_answers_from_memory: "lapse-overlooked",
+    a_lapse_ends_it_though_nobody_is_verified: "lapse-overlooked-unverified",
+    a_master_verifies_whom_it_answers_from_memory: "not-verified-by-master",
+    a_recovery_waits_for_those_at_home_at_the_dead: "recovery-ignores-homes",
+    a_recovery_waits_for_those_that_are_moving: "recovery-ignores-moving",
+    a_session_is_noted_to_be_moving_first: "moving-is-not-noted",
+    a_note_outlives_its_claims: "note-deleted-early",
+    a_recovery_is_bound_to_what_was_read_before: "recovery-not-bound-to-record",
+    a_grant_that_comes_after_the_claims_does_not_count: "grant-after-claims",
+    a_lock_is_claimed_in_the_lower_mode: "claimed-too-high",
 }
 
 /// What refutes a mutant is that it lacks the rule: with all rules the same configurations have no fault. The others than

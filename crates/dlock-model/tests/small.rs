@@ -24,4 +24,10 @@ configurations! {
     requests_come_twice_to_a_store_that_does_not_guard: catalogue::repeating(false),
     records_come_and_go: catalogue::collecting(true),
     records_come_and_go_in_a_store_that_does_not_guard: catalogue::collecting(false),
+    a_master_is_asked_for_its_resource: catalogue::recalled(true),
+    a_master_is_asked_for_its_resource_in_a_store_that_does_not_guard: catalogue::recalled(false),
+    a_master_is_asked_while_the_store_is_silent: catalogue::recalled_silent(true),
+    a_master_is_asked_while_a_store_that_does_not_guard_is_silent: catalogue::recalled_silent(false),
+    a_master_dies_and_is_recovered: catalogue::recovered(true),
+    a_master_dies_and_all_are_served: catalogue::served_after_masters_death(true),
 }
