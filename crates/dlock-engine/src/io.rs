@@ -94,9 +94,12 @@ impl Shared {
     ) {
         let rules = self.rules(resource);
         let mut actions = std::mem::take(&mut effects.actions);
-        slot.used = self.timers.tick();
-        let coordinator = &mut slot.coordinator;
+        let (tick, coordinator) = (self.timers.tick(), &mut slot.coordinator);
         for input in inputs {
+            // A look at the record is no use of the resource.
+            if !matches!(input, Input::Changed(None) | Input::Loaded(_)) {
+                slot.used = tick;
+            }
             match input {
                 Input::Submit { ticket, command, guard } => {
                     coordinator.gather(ticket, command, guard, &rules);

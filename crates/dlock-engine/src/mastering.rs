@@ -4,6 +4,7 @@
 //! when. What becomes of a master's resources when it dies is in [`crate::recovery`].
 
 use crate::error::RequestError;
+use crate::io::news;
 use crate::keys;
 use crate::shard::Input;
 use crate::shared::Shared;
@@ -46,6 +47,11 @@ impl Shared {
         }
         mastered.sort_unstable(); // as in every run of a simulation
         mastered
+    }
+
+    /// Looks whether somebody asks for what this server masters.
+    pub(crate) fn look_at_mastered(self: &Arc<Self>) {
+        self.feed(self.mastered().into_iter().map(|resource| (resource, news(None))).collect());
     }
 
     /// Begins to give back all that this server masters. To be called when it may master nothing any more.

@@ -17,17 +17,23 @@ use std::time::Duration;
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 /// A waiter is looked at this often, jittered: a lost wake-up costs latency, never liveness.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(1500);
+/// In each of so many rounds of these looks, what this server masters is read, too: nobody else may write it but to ask for it, and
+/// a wake-up that says so may be lost.
+const MASTERED_ROUNDS: u64 = 8;
 /// How long an ended session's record tells why it ended.
 pub(crate) const TOMBSTONE_AGE: Duration = Duration::from_secs(600);
 
 /// Looks at resources with waiters, and tells new places in their queues.
 pub(crate) async fn run_rechecks(shared: Arc<Shared>) {
-    loop {
+    for round in 1_u64.. {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = shared.environment.clock.sleep(shared.environment.entropy.jitter(RECHECK_INTERVAL)) => {}
         }
         shared.recheck().await;
+        if round.is_multiple_of(MASTERED_ROUNDS) {
+            shared.look_at_mastered();
+        }
     }
 }
 

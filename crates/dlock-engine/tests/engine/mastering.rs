@@ -1,10 +1,16 @@
 //! Servers that grant and release from memory, over a store that they share.
 
 use crate::world::*;
+use async_trait::async_trait;
+use dlock_backend_embedded::EmbeddedStore;
 use dlock_core::lease::LeaseTerms;
 use dlock_core::resource::{Grant, ValueUpdate};
 use dlock_core::{LockId, Mode, Namespace, SessionId, ValueBlock};
 use dlock_engine::{AttachSession, Caller, Claim, ClaimState, Engine, EngineConfig, Mastering, Secret};
+use dlock_store::{
+    Capabilities, Condition, Key, Page, Record, Scope, Store, StoreError, StoreInfo, Verdict, Watch, Write,
+};
+use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -376,4 +382,53 @@ async fn many_clients_of_three_masters_exclude_each_other() {
         task.await.unwrap();
     }
     assert_eq!(counter.load(std::sync::atomic::Ordering::SeqCst), 360);
+}
+
+/// Hears nothing of what others write.
+struct Deaf(EmbeddedStore);
+
+#[async_trait]
+impl Store for Deaf {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.0.info()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Record, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Vec<Result<Verdict, StoreError>> {
+        self.0.commit(writes).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Page, StoreError> {
+        self.0.list(prefix, after, limit).await
+    }
+
+    async fn watch(&self, _: Scope) -> Result<Watch, StoreError> {
+        Ok(futures::stream::pending().boxed())
+    }
+
+    async fn health(&self) -> Vec<Condition> {
+        self.0.health().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_hears_nothing_looks_for_itself() {
+    let config = EngineConfig { mastering: Mastering::All, ..EngineConfig::default() };
+    let store = EmbeddedStore::in_memory_shared();
+    let a = engine_with(Arc::new(Deaf(store.clone())), 1, config.clone()).await;
+    let b = engine_with(Arc::new(store), 2, config).await;
+    let (one, two) = (Client::open(&a).await, Client::open(&b).await);
+    let alive = [one.keep_alive(), two.keep_alive()];
+    warm_up(&one, "r").await;
+    let asked = Instant::now();
+    two.lock(1, "r", Mode::Exclusive).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    alive.iter().for_each(|task| task.abort());
 }
