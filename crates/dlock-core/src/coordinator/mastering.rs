@@ -26,7 +26,7 @@ impl<T> Coordinator<T> {
         }
     }
 
-    /// The server that masters the resource, and the [mark](Master::mark) of its last writing, where commands wait for the
+    /// The server that masters the resource, and the [mark](crate::resource::Master::mark) of its last writing, where commands wait for the
     /// resource to be given back.
     pub fn waits_for(&self) -> Option<(MemberId, u64)> {
         let State::Elsewhere { resource, .. } = &self.state else { return None };

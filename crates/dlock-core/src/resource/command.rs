@@ -106,7 +106,7 @@ pub enum Command {
         /// The lock.
         key: LockKey,
     },
-    /// Look a lock up of which its client says that it is held; or, where the server is dead that knew ([`Resource::claim`]),
+    /// Look a lock up of which its client says that it is held; or, where the server is dead that knew ([`claim`](super::Resource::claim)),
     /// believe the client. Answer: as to a query.
     Claim(Claim),
 }
