@@ -177,6 +177,7 @@ impl Engine {
             observer: Mutex::new(MemberObserver::new()),
             timers: Timers::default(),
             draining: AtomicBool::new(false),
+            peers_master: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop: CancellationToken::new(),
             health: watch::Sender::new(Health::default()),

@@ -101,6 +101,7 @@ impl Shared {
             let mut next = attachable(&found, &attach.secret)?.attach(self.member, attach.attempt)?;
             let mut moving = None;
             if next.mastered {
+                self.peers_master.store(true, Ordering::Relaxed);
                 match self.note_moving(id, noted.take(), &found).await? {
                     Noted::Done(noted) => moving = noted,
                     Noted::Again(newer) => {

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Mutex<MemberObserver>,
     pub(crate) timers: Timers,
     pub(crate) draining: AtomicBool,
+    /// A session has come from a server that may master resources; this one may be configured otherwise.
+    pub(crate) peers_master: AtomicBool,
     /// Set for ever by [`crate::Engine::shutdown`].
     pub(crate) stopped: AtomicBool,
     pub(crate) stop: CancellationToken,
@@ -73,7 +75,8 @@ impl Shared {
     }
 
     pub(crate) fn rules(&self, resource: &ResourceId) -> Rules {
-        let masters = self.may_master() && self.config.mastering.covers(resource);
+        let covered = self.config.mastering.covers(resource);
+        let masters = covered && self.may_master();
         Rules {
             generation: self.generation.load(Ordering::Relaxed),
             guards: self.capabilities.guards,
@@ -81,6 +84,7 @@ impl Shared {
             member: self.member,
             masters,
             master_after: self.config.master_after,
+            peers_master: covered || self.peers_master.load(Ordering::Relaxed),
             period: if masters { self.period() } else { None },
         }
     }

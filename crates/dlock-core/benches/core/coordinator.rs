@@ -18,6 +18,7 @@ const RULES: Rules = Rules {
     member: MemberId(1),
     masters: false,
     master_after: 3,
+    peers_master: false,
     period: None,
 };
 

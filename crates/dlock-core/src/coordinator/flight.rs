@@ -261,7 +261,7 @@ fn may_be_undone<T>(pending: &Pending<T>, outcome: &Outcome) -> bool {
 
 /// Whether the sender's former home may be about to become the resource's master: it knows the session from before.
 fn may_be_mastered<T>(pending: &Pending<T>, rules: &Rules) -> bool {
-    rules.masters && pending.guard.is_some_and(|guard| guard.moved)
+    rules.peers_master && pending.guard.is_some_and(|guard| guard.moved)
 }
 
 /// The lock's key with those of its re-entrant siblings.

@@ -71,6 +71,8 @@ pub struct Rules {
     /// So many commits in a row, between which nobody else wrote, make it the master; after each time that it had to give the
     /// resource back for little, twice as many.
     pub master_after: u32,
+    /// Another server may be the master, or become it.
+    pub peers_master: bool,
     /// The period of this server's lease, if that holds at this moment: a number that changes whenever it had run out. A
     /// master answers from memory in the period in which it became one.
     pub period: Option<u64>,

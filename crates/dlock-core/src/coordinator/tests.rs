@@ -13,6 +13,7 @@ const ALONE: Rules = Rules {
     member: MemberId(1),
     masters: false,
     master_after: 3,
+    peers_master: false,
     period: None,
 };
 const SHARED: Rules = Rules { exclusive: false, ..ALONE };

@@ -28,6 +28,7 @@ impl Config {
             member: member_id(server),
             masters: self.masters,
             master_after: 3,
+            peers_master: self.masters,
             period: period.filter(|_| self.masters),
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::resource::Claim;
 use crate::{ValueBlock, record};
 
-const MASTERS: Rules = Rules { masters: true, period: Some(1), ..SHARED };
+const MASTERS: Rules = Rules { masters: true, peers_master: true, period: Some(1), ..SHARED };
 const OTHER: Rules = Rules { member: MemberId(2), ..MASTERS };
 
 fn claim(key: LockKey, token: u64) -> Command {

@@ -13,6 +13,7 @@ const RULES: Rules = Rules {
     member: MemberId(1),
     masters: false,
     master_after: 3,
+    peers_master: false,
     period: None,
 };
 
