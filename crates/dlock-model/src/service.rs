@@ -102,6 +102,8 @@ enum Truth<'a> {
     Stored(Resource),
     /// Its master does, from memory.
     Mastered(&'a Resource),
+    /// Its master has a commit under way, or reads: so it stands after that, if that succeeds.
+    Unsettled(&'a Resource),
     /// Its master is dead, and this is what was claimed so far.
     Claimed { claims: Resource, master: MemberId },
 }
@@ -116,13 +118,18 @@ impl Truth<'_> {
             return claims.map_or(Truth::Stored(record), |claims| Truth::Claimed { claims, master: member });
         }
         // One that does not know yet that it is the master has answered nothing from memory.
-        master.slots[resource].coordinator.mastered().map_or(Truth::Stored(record), Truth::Mastered)
+        let coordinator = &master.slots[resource].coordinator;
+        match coordinator.mastered() {
+            Some(mastered) if coordinator.settled().is_some() => Truth::Mastered(mastered),
+            Some(mastered) => Truth::Unsettled(mastered),
+            None => Truth::Stored(record),
+        }
     }
 
     fn resource(&self) -> &Resource {
         match self {
             Truth::Stored(resource) | Truth::Claimed { claims: resource, .. } => resource,
-            Truth::Mastered(resource) => resource,
+            Truth::Mastered(resource) | Truth::Unsettled(resource) => resource,
         }
     }
 
@@ -166,7 +173,9 @@ fn stays_away(state: &State, ending: Option<Ending>) -> bool {
                 return true;
             }
             let told = client.ended.iter().filter(|(_, known)| ending.is_none_or(|ending| ending == **known));
-            told.into_iter().all(|(lock, _)| truth.resource().lock(lock_key(index, *lock)).is_none())
+            let is_gone = |lock| truth.resource().lock(lock_key(index, lock)).is_none();
+            // A commit under way may yet be refused.
+            told.into_iter().all(|(lock, _)| is_gone(*lock) || matches!(*truth, Truth::Unsettled(_)))
         })
     })
 }
