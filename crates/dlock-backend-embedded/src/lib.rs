@@ -128,7 +128,8 @@ impl fmt::Debug for EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: true, exclusive: self.exclusive, batch: BATCH }
+        let volatile = self.committer.is_none();
+        Capabilities { guards: true, exclusive: self.exclusive, volatile, batch: BATCH }
     }
 
     fn info(&self) -> StoreInfo {

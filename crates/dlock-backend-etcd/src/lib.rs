@@ -133,7 +133,7 @@ fn not_serving(endpoints: &Endpoints, failure: Failure) -> OpenError {
 #[async_trait]
 impl Store for EtcdStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: true, exclusive: false, batch: transaction::WRITES_MAX }
+        Capabilities { guards: true, exclusive: false, volatile: false, batch: transaction::WRITES_MAX }
     }
 
     fn info(&self) -> StoreInfo {

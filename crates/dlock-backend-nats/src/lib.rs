@@ -233,7 +233,7 @@ struct Sent {
 #[async_trait]
 impl Store for NatsStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: false, exclusive: false, batch: 256 }
+        Capabilities { guards: false, exclusive: false, volatile: false, batch: 256 }
     }
 
     fn info(&self) -> StoreInfo {

@@ -162,7 +162,7 @@ impl Drop for RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: self.guards(), exclusive: false, batch: BATCH }
+        Capabilities { guards: self.guards(), exclusive: false, volatile: false, batch: BATCH }
     }
 
     fn info(&self) -> StoreInfo {

@@ -4,8 +4,8 @@ use dlock_core::{Namespace, ResourceId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Which resources a server may *master* where the store is shared: grant and release from its own memory, while nobody else
-/// asks for them.
+/// Which resources a server may *master* where the store is shared, or is its own and lost with its process: grant and release
+/// from its own memory, while nobody else asks for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mastering {
     /// None: each grant is in the store before it is told.

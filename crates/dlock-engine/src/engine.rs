@@ -21,7 +21,7 @@ use futures::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -178,6 +178,7 @@ impl Engine {
             timers: Timers::default(),
             draining: AtomicBool::new(false),
             peers_master: AtomicBool::new(false),
+            followers: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             stop: CancellationToken::new(),
             health: watch::Sender::new(Health::default()),

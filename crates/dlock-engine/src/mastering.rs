@@ -23,13 +23,36 @@ const GIVE_BACK_LOOK: Duration = Duration::from_millis(20);
 /// How often a resource is asked for, for a look, before the one who wants it is told that it can't be had.
 const LOOKS_MAX: u32 = 5;
 
+/// See [`Shared::follower`].
+pub(crate) struct Follower(Arc<Shared>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Shared {
-    /// Whether this server may master anything: others may write to the store, and it is not about to stop. In a store of its
-    /// own, a commit is no message to anybody.
+    /// Whether this server may master anything: it would save commits that are messages to others, or that are worth nothing,
+    /// and it is not about to stop. In a store of its own that outlives it, each commit is wanted.
     pub(crate) fn may_master(&self) -> bool {
-        self.config.mastering.is_on()
-            && !self.capabilities.exclusive
-            && !self.draining.load(Ordering::Acquire)
+        let saves = !self.capabilities.exclusive || self.capabilities.volatile;
+        self.config.mastering.is_on() && saves && !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Somebody follows what becomes of resources, until this is dropped. In a store of our own he sees all of it: nothing is mastered
+    /// meanwhile.
+    pub(crate) fn follower(self: &Arc<Self>) -> Follower {
+        self.followers.fetch_add(1, Ordering::AcqRel);
+        if self.capabilities.exclusive {
+            self.give_all_back();
+        }
+        Follower(Arc::clone(self))
+    }
+
+    /// Whether what is answered from memory would be missed by somebody who follows it.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.capabilities.exclusive && self.followers.load(Ordering::Acquire) > 0
     }
 
     /// The period of this server's lease, while it may act.
@@ -132,7 +155,7 @@ impl Shared {
         let forgotten = if master == self.member {
             !self.shards.of(id).slots.contains_key(id)
         } else {
-            self.observer.lock().is_dead(master)
+            self.is_dead_master(master)
         };
         if forgotten {
             self.feed(vec![(id.clone(), purge(Vec::new()))]);

@@ -35,13 +35,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut own: OwnRecord) {
         if let Err(error) = shared.beat(&mut own).await {
             tracing::warn!(%error, "this server's lease could not be renewed");
         }
-        if !shared.capabilities.exclusive {
-            // Before the look: it is to say how their masters are since they were read.
-            let mastered = shared.mastered_elsewhere();
-            match shared.look_at_members().await {
-                Ok(()) => shared.recover(mastered).await,
-                Err(error) => tracing::warn!(%error, "the other servers could not be looked at"),
-            }
+        // Before the look: it is to say how their masters are since they were read.
+        let mastered = shared.mastered_elsewhere();
+        match shared.look_at_members().await {
+            Ok(()) => shared.recover(mastered).await,
+            Err(error) => tracing::warn!(%error, "the other servers could not be looked at"),
         }
         shared.end_orphans().await;
         shared.judge_health().await;

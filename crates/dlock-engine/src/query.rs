@@ -206,11 +206,13 @@ impl Shared {
         namespace: &Namespace,
         prefix: &str,
     ) -> Result<BoxStream<'static, ResourceEvent>, RequestError> {
+        let follower = self.follower();
         let scope = Scope::Prefix(keys::resources(namespace, prefix));
         let watch = self.within(self.store.watch(scope)).await.unwrap_or_else(|| Err(self.timed_out()))?;
         let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
         let (shared, namespace, prefix) = (Arc::clone(self), namespace.clone(), prefix.to_owned());
         let follow = async move {
+            let _follower = follower;
             tokio::select! {
                 () = shared.stop.cancelled() => {}
                 () = sender.closed() => {}

@@ -88,7 +88,10 @@ impl Shared {
         self.feed(inputs);
     }
 
-    fn is_dead_master(&self, member: MemberId) -> bool {
+    pub(crate) fn is_dead_master(&self, member: MemberId) -> bool {
+        if self.capabilities.exclusive {
+            return true; // one that had this store before
+        }
         let mut observer = self.observer.lock();
         // It may have been gone before this server came.
         observer.expect(member, self.now());

@@ -16,7 +16,7 @@ use dlock_store::{Capabilities, Store};
 use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// A session has come from a server that may master resources; this one may be configured otherwise.
     pub(crate) peers_master: AtomicBool,
+    /// How many follow what becomes of resources.
+    pub(crate) followers: AtomicUsize,
     /// Set for ever by [`crate::Engine::shutdown`].
     pub(crate) stopped: AtomicBool,
     pub(crate) stop: CancellationToken,
@@ -76,7 +78,7 @@ impl Shared {
 
     pub(crate) fn rules(&self, resource: &ResourceId) -> Rules {
         let covered = self.config.mastering.covers(resource);
-        let masters = covered && self.may_master();
+        let masters = covered && self.may_master() && !self.is_followed();
         Rules {
             generation: self.generation.load(Ordering::Relaxed),
             guards: self.capabilities.guards,

@@ -422,7 +422,7 @@ impl SimulatedStore {
 #[async_trait]
 impl Store for SimulatedStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: self.cluster.guards, exclusive: false, batch: 64 }
+        Capabilities { guards: self.cluster.guards, exclusive: false, volatile: false, batch: 64 }
     }
 
     fn info(&self) -> StoreInfo {

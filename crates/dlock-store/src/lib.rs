@@ -88,6 +88,8 @@ pub struct Capabilities {
     pub guards: bool,
     /// Only this handle writes to the store: what it has read or written stays true until it writes again.
     pub exclusive: bool,
+    /// All that is written is lost with this process: a commit is worth no more than what the process remembers.
+    pub volatile: bool,
     /// How many writes one call of [`Store::commit`] carries best.
     pub batch: usize,
 }

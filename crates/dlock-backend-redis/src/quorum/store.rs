@@ -298,7 +298,7 @@ impl Drop for QuorumStore {
 #[async_trait]
 impl Store for QuorumStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { guards: false, exclusive: false, batch: BATCH }
+        Capabilities { guards: false, exclusive: false, volatile: false, batch: BATCH }
     }
 
     fn info(&self) -> StoreInfo {

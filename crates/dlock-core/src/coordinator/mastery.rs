@@ -18,7 +18,7 @@ use super::{GUARDS_MAX, Rules, SessionGuard};
 use crate::resource::{Command, Master, Resource, ValueUpdate};
 use crate::{SessionId, Token};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How many tokens a master may give before it writes again.
 const TOKENS: u64 = 1 << 20;
@@ -38,7 +38,7 @@ pub(super) struct Mastery {
     truth: Option<Box<Resource>>,
     /// Sessions that were at home here when a commit was guarded by them, with the version of their record: for a master,
     /// since it is.
-    verified: BTreeMap<SessionId, u64>,
+    verified: Verified,
     /// The version of this server's last commit.
     written: u64,
     /// Commits in a row between which nobody else wrote.
@@ -56,7 +56,7 @@ impl Mastery {
         Mastery {
             since: None,
             truth: None,
-            verified: BTreeMap::new(),
+            verified: Verified::default(),
             written: 0,
             alone: 0,
             setbacks: 0,
@@ -110,7 +110,7 @@ impl Mastery {
     }
 
     fn knows(&self, guard: SessionGuard) -> bool {
-        guard.claims_all && self.verified.get(&guard.session) == Some(&guard.version)
+        guard.claims_all && self.verified.version(guard.session) == Some(guard.version)
     }
 
     /// The mark that the record gets with a commit of these commands; and, where it is the first one, the sessions that have
@@ -143,7 +143,7 @@ impl Mastery {
         let mut others = SmallVec::new();
         for session in resource.sessions() {
             if !own.contains(&session) {
-                let version = *self.verified.get(&session)?;
+                let version = self.verified.version(session)?;
                 let guard = SessionGuard { session, version, moved: false, claims_all: true };
                 if !others.contains(&guard) {
                     others.push(guard);
@@ -170,25 +170,24 @@ impl Mastery {
         let is_master = resource.master().is_some();
         self.alone = self.alone.saturating_add(1);
         if is_master && !was_master {
-            self.verified.clear();
+            self.verified.0.clear();
             self.answered = 0;
         }
-        let known = guards.iter().filter(|guard| guard.claims_all);
-        self.verified.extend(known.map(|guard| (guard.session, guard.version)));
+        guards.iter().filter(|guard| guard.claims_all).for_each(|guard| self.verified.add(*guard));
         // Without a period, this server may not act; and it can't have acted in any when the commit was sent.
         self.since = if is_master { Some(period.unwrap_or(u64::MAX)) } else { None };
         if was_master && !is_master {
             self.given_back();
         }
-        if self.verified.len() > VERIFIED_MAX {
+        if self.verified.0.len() > VERIFIED_MAX {
             let here: BTreeSet<SessionId> = resource.sessions().collect();
-            self.verified.retain(|session, _| here.contains(session));
+            self.verified.0.retain(|(session, _)| here.contains(session));
         }
     }
 
     /// A session was found to be at home elsewhere.
     pub(super) fn refused(&mut self, guard: SessionGuard) {
-        self.verified.remove(&guard.session);
+        self.verified.remove(guard.session);
     }
 
     /// The record has this version, and does not say that this server is the master. What it knew as such is returned.
@@ -201,7 +200,7 @@ impl Mastery {
         }
         self.since = None;
         self.alone = 0;
-        self.verified.clear();
+        self.verified.0.clear();
         self.truth.take()
     }
 
@@ -210,6 +209,33 @@ impl Mastery {
         self.setbacks =
             if self.answered >= ANSWERS_WORTH_IT { 0 } else { (self.setbacks + 1).min(SETBACKS_MAX) };
         self.yielding = false;
+    }
+}
+
+/// Sessions with the versions of their records, in order; mostly one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Verified(SmallVec<[(SessionId, u64); 1]>);
+
+impl Verified {
+    fn place(&self, session: SessionId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&session, |(session, _)| *session)
+    }
+
+    fn version(&self, session: SessionId) -> Option<u64> {
+        self.place(session).ok().map(|place| self.0[place].1)
+    }
+
+    fn add(&mut self, guard: SessionGuard) {
+        match self.place(guard.session) {
+            Ok(place) => self.0[place].1 = guard.version,
+            Err(place) => self.0.insert(place, (guard.session, guard.version)),
+        }
+    }
+
+    fn remove(&mut self, session: SessionId) {
+        if let Ok(place) = self.place(session) {
+            self.0.remove(place);
+        }
     }
 }
 

@@ -320,7 +320,9 @@ impl<T> Coordinator<T> {
     /// all that were gathered.
     pub fn gather(&mut self, ticket: T, command: Command, guard: Option<SessionGuard>, rules: &Rules) {
         let fresh = rules.exclusive;
-        if rules.masters && self.mastery.is_none() {
+        // In a store of this server's own there may be very many: those that are used once cost no memory.
+        let used_before = !matches!(self.state, State::Unknown | State::Loading { .. });
+        if rules.masters && self.mastery.is_none() && (used_before || !rules.exclusive) {
             self.mastery = Some(Box::new(Mastery::new()));
         }
         self.pending.push(Pending { ticket, command, guard, fresh, read_begun: false, retried: false });

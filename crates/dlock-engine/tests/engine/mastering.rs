@@ -25,27 +25,27 @@ async fn masters<const N: usize>() -> [Engine; N] {
 }
 
 /// Has the client's server master the resource.
-async fn warm_up(client: &Client, resource: &str) {
+pub async fn warm_up(client: &Client, resource: &str) {
     for lock in FIRST..FIRST + WARM_UP {
         client.lock(lock, resource, Mode::Exclusive).await.unwrap();
         client.release(lock).await.unwrap();
     }
 }
 
-fn claim(lock: u64, resource: &str, grant: &Grant) -> Claim {
+pub fn claim(lock: u64, resource: &str, grant: &Grant) -> Claim {
     let (token, mode) = (Some(grant.token), Some(grant.mode));
     Claim { lock: LockId(lock), resource: name(resource), token, mode, waiting: None }
 }
 
 /// What a client needs to attach its session. It does not keep the engine running, as a session's handle does.
-struct Mover(SessionId, Secret);
+pub struct Mover(SessionId, Secret);
 
 impl Mover {
-    fn of(client: &Client) -> Mover {
+    pub fn of(client: &Client) -> Mover {
         Mover(client.session.id(), client.secret.clone())
     }
 
-    async fn attach(&self, engine: &Engine, claims: Vec<Claim>) -> (Client, Vec<ClaimState>) {
+    pub async fn attach(&self, engine: &Engine, claims: Vec<Claim>) -> (Client, Vec<ClaimState>) {
         let caller = Caller::new();
         let attach = AttachSession { session: self.0, secret: self.1.clone(), attempt: 0, claims };
         let (session, states) = engine.attach_session(attach, caller.clone()).await.unwrap();
@@ -54,12 +54,12 @@ impl Mover {
 }
 
 /// Servers and clients stop without a word; what they were in the middle of ends.
-async fn die<T>(all: T) {
+pub async fn die<T>(all: T) {
     drop(all);
     settle().await;
 }
 
-async fn commits(engine: &Engine) -> u64 {
+pub async fn commits(engine: &Engine) -> u64 {
     engine.statistics().commits
 }
 
@@ -189,7 +189,7 @@ async fn what_clients_claim_of_a_dead_master_they_keep() {
     [alive, moved_alive].iter().for_each(|task| task.abort());
 }
 
-fn granted_of(reply: dlock_engine::Reply) -> Grant {
+pub fn granted_of(reply: dlock_engine::Reply) -> Grant {
     match reply {
         dlock_engine::Reply::Granted(grant) => grant,
         other => panic!("not a grant: {other:?}"),

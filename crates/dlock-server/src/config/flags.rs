@@ -40,7 +40,7 @@ pub struct Flags {
     /// How long to wait for sessions to move when told to stop [default: 10s]
     #[arg(long, env = "DLOCK_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,
-    /// Namespaces whose resources this server may grant from its memory over a shared store, or * for all [default: none]
+    /// Namespaces whose resources this server may grant from its memory, or * for all [default: all in memory, else none]
     #[arg(long, env = "DLOCK_MASTERED_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
     pub mastered_namespaces: Option<Vec<String>>,
 }

@@ -110,7 +110,8 @@ fn a_flag_goes_before_the_file() {
 #[test]
 fn namespaces_to_be_mastered_are_named_or_all_of_them_or_none() {
     let mastering = |toml: &str| parse(toml).unwrap().engine.mastering;
-    assert_eq!(mastering(""), Mastering::Off);
+    assert_eq!(mastering(""), Mastering::All, "its store is memory, too");
+    assert_eq!(mastering("[embedded]\ndata_dir = \"/data\""), Mastering::Off);
     assert_eq!(mastering("mastered_namespaces = []"), Mastering::Off);
     assert_eq!(mastering("mastered_namespaces = [\"*\"]"), Mastering::All);
     let two = mastering("mastered_namespaces = [\"jobs\", \"default\", \"jobs\"]");
