@@ -11,14 +11,16 @@ use std::path::Path;
 use xshell::{Shell, cmd};
 
 /// The paths of the program `hot_paths`, how often each is carried out in the shorter run, and what an operation is.
-const PATHS: [(&str, u64, &str); 12] = [
+const PATHS: [(&str, u64, &str); 14] = [
     ("apply", 2_000, "core: `apply`, acquire and release"),
     ("apply-shared", 2_000, "core: the same beside 10,000 holders"),
     ("apply-hand-over", 2_000, "core: release, promotion of one of 1,000 waiters, acquire"),
     ("codec", 2_000, "core: a record to bytes and back"),
     ("coordinator", 2_000, "core: coordinator, a pair"),
-    ("engine", 1_024, "engine: a pair, a request at a time"),
-    ("engine-batch", 1_024, "engine: a pair, 64 requests at a time"),
+    ("engine", 1_024, "engine: a pair, a request at a time, each with a commit"),
+    ("engine-batch", 1_024, "engine: the same, 64 requests at a time"),
+    ("mastered", 1_024, "engine: a pair from memory, a request at a time"),
+    ("mastered-batch", 1_024, "engine: the same, 64 requests at a time"),
     ("frame", 512, "server: a pair on a session's stream, a request a frame"),
     ("frame-batch", 1_024, "server: a pair, 64 requests a frame"),
     ("unary", 512, "server: a pair by unary calls"),

@@ -6,7 +6,7 @@ use dlock_core::resource::ValueUpdate;
 use dlock_core::session::ClientInfo;
 use dlock_core::{LockId, Mode, ResourceId};
 use dlock_engine::{
-    Engine, EngineConfig, Event, EventSink, LockRef, OpenSession, Patience, Request, RequestId,
+    Engine, EngineConfig, Event, EventSink, LockRef, Mastering, OpenSession, Patience, Request, RequestId,
 };
 use dlock_runtime::Environment;
 use std::sync::Arc;
@@ -33,13 +33,14 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// So many pairs, so many requests at a time.
-pub(crate) fn pairs(batch: u64, count: u64) {
-    runtime().block_on(run(batch, count));
+pub(crate) fn pairs(mastering: Mastering, batch: u64, count: u64) {
+    runtime().block_on(run(mastering, batch, count));
 }
 
-async fn run(batch: u64, count: u64) {
+async fn run(mastering: Mastering, batch: u64, count: u64) {
     let store = Arc::new(EmbeddedStore::in_memory());
-    let engine = Engine::start(store, Environment::real(), EngineConfig::default()).await.unwrap();
+    let config = EngineConfig { mastering, ..EngineConfig::default() };
+    let engine = Engine::start(store, Environment::real(), config).await.unwrap();
     let terms = LeaseTerms::new(TTL_MAX, Duration::ZERO).unwrap();
     let open = OpenSession { terms, principal: String::new(), client: ClientInfo::default() };
     let told = Arc::new(Told::default());

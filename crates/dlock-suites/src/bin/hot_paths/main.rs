@@ -7,6 +7,7 @@ mod engine;
 mod service;
 
 use clap::{Parser, ValueEnum};
+use dlock_engine::Mastering;
 
 /// As in `dlock` and `dlockctl`.
 #[global_allocator]
@@ -35,10 +36,14 @@ enum Path {
     Codec,
     /// The coordinator, with a store that answers at once.
     Coordinator,
-    /// The engine over the embedded store in memory, one request at a time.
+    /// The engine over the embedded store in memory, one request at a time, each with a commit.
     Engine,
     /// The same, 64 requests at a time.
     EngineBatch,
+    /// The engine from its own memory, one request at a time.
+    Mastered,
+    /// The same, 64 requests at a time.
+    MasteredBatch,
     /// The server's side of a session's stream, from the frame's bytes to the answer's: no connection.
     Frame,
     /// The same with 64 requests in a frame.
@@ -59,8 +64,10 @@ fn main() {
         Path::ApplyHandOver => core::hand_over(1_000, count),
         Path::Codec => core::codec(count),
         Path::Coordinator => core::coordinator(count),
-        Path::Engine => engine::pairs(1, count),
-        Path::EngineBatch => engine::pairs(64, count),
+        Path::Engine => engine::pairs(Mastering::Off, 1, count),
+        Path::EngineBatch => engine::pairs(Mastering::Off, 64, count),
+        Path::Mastered => engine::pairs(Mastering::All, 1, count),
+        Path::MasteredBatch => engine::pairs(Mastering::All, 64, count),
         Path::Frame => service::frames(1, count),
         Path::FrameBatch => service::frames(64, count),
         Path::Unary => service::unary(count),
