@@ -14,18 +14,21 @@ pub struct ParseIdError {
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        // As two words: a plain u128 must begin at a multiple of 16 bytes, and would have all that contains it padded and
+        // allocated in that manner, which costs memory and time.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(Rust, packed(8))]
         pub struct $name(pub u128);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&format!("{:032x}", self.0))
+                f.pad(&format!("{:032x}", { self.0 }))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({:032x})"), self.0)
+                write!(f, concat!(stringify!($name), "({:032x})"), { self.0 })
             }
         }
 

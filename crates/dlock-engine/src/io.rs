@@ -40,6 +40,8 @@ pub(crate) struct Effects {
     actions: Vec<Action<Ticket>>,
     /// Whether this server may commit, once that was asked.
     may_act: Option<Result<(), String>>,
+    /// The period of its lease, once that was asked.
+    period: Option<Option<u64>>,
     session_keys: SessionKeys,
 }
 
@@ -65,7 +67,7 @@ impl Shared {
     pub(crate) fn feed(self: &Arc<Self>, mut inputs: Vec<(ResourceId, Input)>) {
         while !inputs.is_empty() {
             let mut effects = Effects::default();
-            let mut inputs_left = inputs.drain(..).peekable();
+            let mut inputs_left = inputs.drain(..);
             while let Some((resource, first)) = inputs_left.next() {
                 let wanted = match &first {
                     Input::Submit { .. } | Input::TryAgain { .. } => true,
@@ -74,9 +76,11 @@ impl Shared {
                 };
                 let mut shard = self.shards.of(&resource);
                 shard.step(&resource, wanted, |slot| {
-                    let next = || inputs_left.next_if(|(other, _)| *other == resource);
-                    let all = std::iter::once(first).chain(std::iter::from_fn(next).map(|(_, input)| input));
-                    self.step(slot, &resource, all, &mut effects);
+                    let next = || {
+                        inputs_left.as_slice().first().filter(|(other, _)| *other == resource)?;
+                        Some(inputs_left.next()?.1)
+                    };
+                    self.step(slot, &resource, first, next, &mut effects);
                 });
             }
             drop(inputs_left);
@@ -84,18 +88,20 @@ impl Shared {
         }
     }
 
-    /// Takes the inputs of a resource that came together. Its commands share a commit.
+    /// Takes the inputs of a resource that came together, the first and the next ones. Its commands share a commit.
     fn step(
         self: &Arc<Self>,
         slot: &mut Slot,
         resource: &ResourceId,
-        inputs: impl Iterator<Item = Input>,
+        first: Input,
+        mut next: impl FnMut() -> Option<Input>,
         effects: &mut Effects,
     ) {
-        let rules = self.rules(resource);
+        let rules = self.rules(resource, &mut effects.period);
         let mut actions = std::mem::take(&mut effects.actions);
         let (tick, coordinator) = (self.timers.tick(), &mut slot.coordinator);
-        for input in inputs {
+        let mut inputs_left = Some(first);
+        while let Some(input) = inputs_left {
             // A look at the record is no use of the resource.
             if !matches!(input, Input::Changed(None) | Input::Loaded(_)) {
                 slot.used = tick;
@@ -126,6 +132,7 @@ impl Shared {
                     coordinator.master_dead(mark, recovered, &rules, &mut actions);
                 }
             }
+            inputs_left = next();
         }
         coordinator.advance(&rules, &mut actions);
         self.count_from_memory(coordinator.is_master(), &actions);

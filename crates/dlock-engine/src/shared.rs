@@ -76,7 +76,7 @@ impl Shared {
         self.environment.clock.unix_ms()
     }
 
-    pub(crate) fn rules(&self, resource: &ResourceId) -> Rules {
+    pub(crate) fn rules(&self, resource: &ResourceId, period: &mut Option<Option<u64>>) -> Rules {
         let covered = self.config.mastering.covers(resource);
         let masters = covered && self.may_master() && !self.is_followed();
         Rules {
@@ -87,7 +87,7 @@ impl Shared {
             masters,
             master_after: self.config.master_after,
             peers_master: covered || self.peers_master.load(Ordering::Relaxed),
-            period: if masters { self.period() } else { None },
+            period: if masters { *period.get_or_insert_with(|| self.period()) } else { None },
         }
     }
 

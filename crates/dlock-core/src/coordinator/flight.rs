@@ -2,7 +2,7 @@
 
 use super::{Action, Change, Commit, Content, Rules, SessionGuard, is_not_found};
 use crate::record::Pieces;
-use crate::resource::{Command, Grant, Outcome, Refusal, Resource};
+use crate::resource::{Applied, Command, Grant, Outcome, Refusal, Resource};
 use crate::{LockKey, Token};
 use smallvec::SmallVec;
 
@@ -36,8 +36,47 @@ impl<T> Pending<T> {
 struct Done<T> {
     pending: Pending<T>,
     outcome: Outcome,
-    promoted: SmallVec<[Grant; 1]>,
-    vanished: SmallVec<[LockKey; 1]>,
+    promoted: Vec<Grant>,
+    vanished: Vec<LockKey>,
+}
+
+impl<T> Done<T> {
+    /// Applies a command. Says, too, whether there is anything to write for it.
+    #[inline]
+    fn of(pending: Pending<T>, resource: &mut Resource, rules: &Rules) -> (Done<T>, bool) {
+        let vanished = match &pending.command {
+            Command::Revoke { key, .. } => keys_of(resource, *key),
+            _ => Vec::new(),
+        };
+        let applied = resource.apply(&pending.command, rules.generation);
+        let revoked = applied.outcome == Outcome::Released;
+        let outcome = after_retry(&pending, applied.outcome, resource, rules);
+        // Without guards, a late commit of the session's former home might still change this, or begin to master the resource
+        // with the session's locks on it: make it fail.
+        let touch = !rules.guards && (may_be_undone(&pending, &outcome) || may_be_mastered(&pending, rules));
+        let vanished = if revoked { vanished } else { Vec::new() };
+        (Done { pending, outcome, promoted: applied.promoted, vanished }, applied.changed || touch)
+    }
+
+    /// Tells what it did.
+    #[inline]
+    fn answer(self, out: &mut Vec<Action<T>>) {
+        out.push(Action::Answer { ticket: self.pending.ticket, outcome: self.outcome });
+        out.extend(self.vanished.into_iter().map(Action::Vanished));
+        out.extend(self.promoted.into_iter().map(Action::Promoted));
+    }
+}
+
+/// Applies commands and tells what they did, without a commit.
+pub(super) fn answer_from_memory<T>(
+    commands: Vec<Pending<T>>,
+    resource: &mut Resource,
+    rules: &Rules,
+    out: &mut Vec<Action<T>>,
+) {
+    for pending in commands {
+        Done::of(pending, resource, rules).0.answer(out);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,10 +114,12 @@ impl<T> Flight<T> {
         resource: &mut Resource,
         rules: &Rules,
     ) -> Flight<T> {
-        let mut flight = Flight::empty(FlightKind::Commands, expected, rules);
+        let mut flight = Flight::empty(FlightKind::Commands, expected, rules.period);
         flight.done.reserve_exact(commands.len());
         for pending in commands {
-            flight.apply(pending, resource, rules);
+            let (done, writes) = Done::of(pending, resource, rules);
+            flight.writes |= writes;
+            flight.add(done);
         }
         flight
     }
@@ -90,24 +131,24 @@ impl<T> Flight<T> {
         resource: &mut Resource,
         rules: &Rules,
     ) -> Flight<T> {
-        let mut flight = Flight::empty(FlightKind::Commands, expected, rules);
+        let mut flight = Flight::empty(FlightKind::Commands, expected, rules.period);
         for pending in claims {
             let Command::Claim(claim) = &pending.command else { continue };
-            let applied = resource.claim(claim);
-            flight.add(pending, applied.outcome, applied.promoted, SmallVec::new());
+            let Applied { outcome, promoted, .. } = resource.claim(claim);
+            flight.add(Done { pending, outcome, promoted, vanished: Vec::new() });
         }
         flight
     }
 
     /// One that carries no commands.
-    pub(super) fn empty(kind: FlightKind, expected: u64, rules: &Rules) -> Flight<T> {
+    pub(super) fn empty(kind: FlightKind, expected: u64, period: Option<u64>) -> Flight<T> {
         Flight {
             kind,
             expected,
             resends: 0,
             may_arrive: false,
             writes: false,
-            period: rules.period,
+            period,
             change: Change::Put(Pieces::new()),
             guards: SmallVec::new(),
             done: Vec::new(),
@@ -116,46 +157,16 @@ impl<T> Flight<T> {
 
     /// Deletes the record, remembering its last token.
     pub(super) fn collection(expected: u64, last_token: Token) -> Flight<T> {
-        Flight {
-            kind: FlightKind::Collection,
-            expected,
-            resends: 0,
-            may_arrive: false,
-            writes: true,
-            period: None,
-            change: Change::Delete { floor: last_token.get() },
-            guards: SmallVec::new(),
-            done: Vec::new(),
-        }
+        let change = Change::Delete { floor: last_token.get() };
+        Flight { change, writes: true, ..Flight::empty(FlightKind::Collection, expected, None) }
     }
 
-    fn apply(&mut self, pending: Pending<T>, resource: &mut Resource, rules: &Rules) {
-        let vanished = match &pending.command {
-            Command::Revoke { key, .. } => keys_of(resource, *key),
-            _ => SmallVec::new(),
-        };
-        let applied = resource.apply(&pending.command, rules.generation);
-        let revoked = applied.outcome == Outcome::Released;
-        let outcome = after_retry(&pending, applied.outcome, resource, rules);
-        // Without guards, a late commit of the session's former home might still change this, or begin to master the resource
-        // with the session's locks on it: make it fail.
-        let touch = !rules.guards && (may_be_undone(&pending, &outcome) || may_be_mastered(&pending, rules));
-        self.writes |= applied.changed || touch;
-        let vanished = if revoked { vanished } else { SmallVec::new() };
-        self.add(pending, outcome, applied.promoted, vanished);
-    }
-
-    fn add(
-        &mut self,
-        pending: Pending<T>,
-        outcome: Outcome,
-        promoted: SmallVec<[Grant; 1]>,
-        vanished: SmallVec<[LockKey; 1]>,
-    ) {
-        if let Some(guard) = pending.guard {
+    #[inline]
+    fn add(&mut self, done: Done<T>) {
+        if let Some(guard) = done.pending.guard {
             self.guard_by(guard);
         }
-        self.done.push(Done { pending, outcome, promoted, vanished });
+        self.done.push(done);
     }
 
     /// Binds the commit to one more session's record.
@@ -197,11 +208,7 @@ impl<T> Flight<T> {
 
     /// Tells everybody; the commit has succeeded.
     pub(super) fn answer(self, out: &mut Vec<Action<T>>) {
-        for done in self.done {
-            out.push(Action::Answer { ticket: done.pending.ticket, outcome: done.outcome });
-            out.extend(done.vanished.into_iter().map(Action::Vanished));
-            out.extend(done.promoted.into_iter().map(Action::Promoted));
-        }
+        self.done.into_iter().for_each(|done| done.answer(out));
     }
 
     /// Locks of others that the commit would have granted.
@@ -265,10 +272,10 @@ fn may_be_mastered<T>(pending: &Pending<T>, rules: &Rules) -> bool {
 }
 
 /// The lock's key with those of its re-entrant siblings.
-fn keys_of(resource: &Resource, key: LockKey) -> SmallVec<[LockKey; 1]> {
+fn keys_of(resource: &Resource, key: LockKey) -> Vec<LockKey> {
     let siblings = resource
         .holders()
-        .map(|holder| std::iter::once(holder.key).chain(holder.aliases()).collect::<SmallVec<[LockKey; 1]>>())
+        .map(|holder| std::iter::once(holder.key).chain(holder.aliases()).collect::<Vec<LockKey>>())
         .find(|keys| keys.contains(&key));
-    siblings.unwrap_or_else(|| SmallVec::from_elem(key, 1))
+    siblings.unwrap_or_else(|| vec![key])
 }

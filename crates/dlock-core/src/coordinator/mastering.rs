@@ -55,14 +55,12 @@ impl<T> Coordinator<T> {
             Flight::of_claims(claims, version, &mut resource, rules)
         } else if let Some(recovered) = resource.recovered().filter(|_| recovered) {
             *resource = recovered;
-            Flight::empty(FlightKind::Commands, version, rules)
+            Flight::empty(FlightKind::Commands, version, rules.period)
         } else {
             return;
         };
         flight.writes = true;
-        flight.change_to(resource.encode_in_pieces());
-        out.push(Action::Commit(flight.commit()));
-        self.state = State::Committing { resource, flight: Box::new(flight) };
+        self.send(resource, flight, out);
     }
 
     /// Asks for a resource that another server masters. To ask again wakes that server again.
@@ -70,10 +68,7 @@ impl<T> Coordinator<T> {
         match std::mem::replace(&mut self.state, State::Unknown) {
             State::Elsewhere { version, mut resource } => {
                 resource.recall();
-                let mut flight = Flight::empty(FlightKind::Recall, version, rules);
-                flight.change_to(resource.encode_in_pieces());
-                out.push(Action::Commit(flight.commit()));
-                self.state = State::Committing { resource, flight: Box::new(flight) };
+                self.send(resource, Flight::empty(FlightKind::Recall, version, rules.period), out);
             }
             state => self.state = state,
         }

@@ -41,7 +41,7 @@ use crate::record::Pieces;
 use crate::resource::{Command, Grant, Master, Outcome, Refusal, Resource};
 use crate::{LockKey, MemberId, ModeSet, SessionId, Token};
 use bytes::Bytes;
-use flight::{Flight, FlightKind, Pending};
+use flight::{Flight, FlightKind, Pending, answer_from_memory};
 use mastering::is_elsewhere;
 pub use mastering::is_recalled;
 use mastery::Mastery;
@@ -320,10 +320,16 @@ impl<T> Coordinator<T> {
     /// all that were gathered.
     pub fn gather(&mut self, ticket: T, command: Command, guard: Option<SessionGuard>, rules: &Rules) {
         let fresh = rules.exclusive;
-        // In a store of this server's own there may be very many: those that are used once cost no memory.
+        // A store of this server's own has no other home to which anything could be taken.
+        let guard =
+            guard.map(|guard| SessionGuard { claims_all: guard.claims_all || rules.exclusive, ..guard });
+        // In such a store there may be very many resources: those that are used once cost no memory.
         let used_before = !matches!(self.state, State::Unknown | State::Loading { .. });
         if rules.masters && self.mastery.is_none() && (used_before || !rules.exclusive) {
             self.mastery = Some(Box::new(Mastery::new()));
+        }
+        if self.pending.is_empty() {
+            self.pending.reserve_exact(1); // mostly, it is the only one
         }
         self.pending.push(Pending { ticket, command, guard, fresh, read_begun: false, retried: false });
     }
@@ -525,8 +531,7 @@ impl<T> Coordinator<T> {
             if let Some(mastery) = self.mastery.as_deref_mut() {
                 mastery.has_answered(commands.len());
             }
-            let flight = Flight::of(commands, version, &mut resource, rules);
-            flight.answer(out);
+            answer_from_memory(commands, &mut resource, rules, out);
             self.settle(version, resource, out);
             return self.advance(rules, out);
         }
@@ -543,10 +548,7 @@ impl<T> Coordinator<T> {
             if !mark.is_some_and(|mark| mark.is_asked()) {
                 self.mark(&mut flight, &mut resource, rules);
             }
-            flight.change_to(resource.encode_in_pieces());
-            out.push(Action::Commit(flight.commit()));
-            self.state = State::Committing { resource, flight: Box::new(flight) };
-            return;
+            return self.send(resource, flight, out);
         }
         resource.set_master(mark);
         self.state = State::Settled { version, resource };
@@ -557,6 +559,13 @@ impl<T> Coordinator<T> {
             self.take_back(flight);
             self.load(out);
         }
+    }
+
+    /// Tries to make the record what the resource has become.
+    fn send(&mut self, resource: Box<Resource>, mut flight: Flight<T>, out: &mut Vec<Action<T>>) {
+        flight.change_to(resource.encode_in_pieces());
+        out.push(Action::Commit(flight.commit()));
+        self.state = State::Committing { resource, flight: Box::new(flight) };
     }
 
     /// The waiting commands, the oldest first, as far as one commit can guard them.

@@ -5,7 +5,6 @@ use super::{
     Patience, Queue, Queued, Refusal, Resource, ValueUpdate, Waiter,
 };
 use crate::{LockKey, Mode, SessionId, Token};
-use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
 /// What a command came to, before others are promoted: its outcome, and whether it changed anything.
@@ -32,7 +31,7 @@ impl Resource {
             Command::Purge { sessions } => self.purge(sessions),
             Command::Query { key } | Command::Claim(Claim { key, .. }) => self.query(*key),
         };
-        let promoted = if changed { self.promote(token) } else { SmallVec::new() };
+        let promoted = if changed { self.promote(token) } else { Vec::new() };
         #[cfg(debug_assertions)]
         self.assert_invariants();
         Applied { outcome, promoted, changed }
@@ -242,8 +241,8 @@ impl Resource {
     }
 
     /// Grants whatever can be granted from the front of the queue.
-    fn promote(&mut self, token: Option<Token>) -> SmallVec<[Grant; 1]> {
-        let mut promoted = SmallVec::new();
+    fn promote(&mut self, token: Option<Token>) -> Vec<Grant> {
+        let mut promoted = Vec::new();
         while let Some(queue) = self.queue.as_deref_mut() {
             // Without a token left, those who wait go on waiting: the store's next generation has tokens again.
             if let Some((ticket, Conversion { asked_by, to })) = queue.first_conversion() {

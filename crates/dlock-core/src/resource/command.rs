@@ -1,7 +1,6 @@
 //! What can be asked of a resource, and what it answers: plain data.
 
 use crate::{LockKey, Mode, SessionId, Token, ValueBlock, ValueRead};
-use smallvec::SmallVec;
 
 /// What to do when a request can't be granted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,7 +220,7 @@ pub struct Applied {
     /// For the command's sender.
     pub outcome: Outcome,
     /// Locks of others (or of the sender) that had waited and are granted by this command, in the order of their grants.
-    pub promoted: SmallVec<[Grant; 1]>,
+    pub promoted: Vec<Grant>,
     /// Whether the state differs from before: if so, the outcome holds only once it is committed.
     pub changed: bool,
 }

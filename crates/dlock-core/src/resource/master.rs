@@ -11,7 +11,6 @@
 
 use super::{Alias, Applied, Claim, Granted, Outcome, Refusal, Resource};
 use crate::{MemberId, Token};
-use smallvec::SmallVec;
 
 /// Who masters a resource, and what is known of it should that server die.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,12 +101,12 @@ impl Resource {
                 }
                 None => {
                     let outcome = Outcome::Refused(Refusal::NotFound);
-                    return Applied { outcome, promoted: SmallVec::new(), changed: false };
+                    return Applied { outcome, promoted: Vec::new(), changed: false };
                 }
             }
         }
         let (outcome, _) = claims.query(key);
-        Applied { outcome, promoted: SmallVec::new(), changed: !known }
+        Applied { outcome, promoted: Vec::new(), changed: !known }
     }
 
     /// What becomes of a resource whose master is dead, when all its sessions have claimed what they hold, or ended.
