@@ -1,15 +1,15 @@
 //! What an engine is told at its start.
 
 use dlock_core::{Namespace, ResourceId};
+use dlock_store::Capabilities;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Which resources a server may *master* where the store is shared, or is its own and lost with its process: grant and release
 /// from its own memory, while nobody else asks for them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mastering {
     /// None: each grant is in the store before it is told.
-    #[default]
     Off,
     /// Those of these namespaces.
     Namespaces(BTreeSet<Namespace>),
@@ -18,6 +18,11 @@ pub enum Mastering {
 }
 
 impl Mastering {
+    /// What an engine does that was not told, over such a store.
+    pub(crate) fn by_default(capabilities: Capabilities) -> Mastering {
+        if capabilities.exclusive && capabilities.volatile { Mastering::All } else { Mastering::Off }
+    }
+
     /// Whether any resource may be mastered.
     pub fn is_on(&self) -> bool {
         *self != Mastering::Off
@@ -59,8 +64,9 @@ pub struct EngineConfig {
     pub sweep_interval: Duration,
     /// How many shards the resources are divided into: those of different shards don't wait for each other.
     pub shards: usize,
-    /// Which resources may be mastered.
-    pub mastering: Mastering,
+    /// Which resources may be mastered. If it is not said: all where the store is the engine's own and lost with the process, since
+    /// nothing is promised less by that; else none.
+    pub mastering: Option<Mastering>,
     /// How many commits in a row, between which no other server wrote, make this server a resource's master.
     pub master_after: u32,
     /// How long a store's answer is waited for before its outcome counts as unknown.
@@ -80,7 +86,7 @@ impl Default for EngineConfig {
             idle_resources_max: 10_000,
             sweep_interval: Duration::from_secs(30),
             shards: 16,
-            mastering: Mastering::Off,
+            mastering: None,
             master_after: 3,
             store_timeout: Duration::from_secs(5),
         }

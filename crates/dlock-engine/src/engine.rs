@@ -7,8 +7,9 @@ use crate::shared::{Counters, Shared};
 use crate::ticket::Ticket;
 use crate::timers::Timers;
 use crate::{
-    EngineConfig, Event, EventSink, MemberView, PageOf, Request, RequestError, RequestId, ResourceEvent,
-    ResourceView, SessionError, SessionView, io, membership, sessions, submit, sweeper, timers,
+    EngineConfig, Event, EventSink, Mastering, MemberView, PageOf, Request, RequestError, RequestId,
+    ResourceEvent, ResourceView, SessionError, SessionView, io, membership, sessions, submit, sweeper,
+    timers,
 };
 use dlock_core::coordinator::Failure;
 use dlock_core::lease::{LeaseTerms, MemberLease, MemberObserver};
@@ -162,12 +163,15 @@ impl Engine {
     ) -> Result<Engine, StartError> {
         let member = MemberId(environment.entropy.next_u128());
         let (io, incoming) = mpsc::unbounded_channel();
+        let capabilities = store.capabilities();
+        let mastering = config.mastering.clone().unwrap_or_else(|| Mastering::by_default(capabilities));
         let shared = Arc::new(Shared {
-            capabilities: store.capabilities(),
+            capabilities,
             shards: Shards::new(config.shards),
             store,
             environment,
             config,
+            mastering,
             member,
             generation: AtomicU16::new(0),
             store_state: Mutex::default(),

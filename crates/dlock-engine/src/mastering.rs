@@ -37,7 +37,7 @@ impl Shared {
     /// and it is not about to stop. In a store of its own that outlives it, each commit is wanted.
     pub(crate) fn may_master(&self) -> bool {
         let saves = !self.capabilities.exclusive || self.capabilities.volatile;
-        self.config.mastering.is_on() && saves && !self.draining.load(Ordering::Acquire)
+        self.mastering.is_on() && saves && !self.draining.load(Ordering::Acquire)
     }
 
     /// Somebody follows what becomes of resources, until this is dropped. In a store of our own he sees all of it: nothing is mastered

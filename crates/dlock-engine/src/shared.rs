@@ -1,6 +1,6 @@
 //! What all parts of an engine share.
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Mastering};
 use crate::directory::Directory;
 use crate::engine::Health;
 use crate::generation::StoreState;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) capabilities: Capabilities,
     pub(crate) environment: Environment,
     pub(crate) config: EngineConfig,
+    /// Which resources may be mastered.
+    pub(crate) mastering: Mastering,
     pub(crate) member: MemberId,
     /// That of `store_state`, for a quick look.
     pub(crate) generation: AtomicU16,
@@ -77,7 +79,7 @@ impl Shared {
     }
 
     pub(crate) fn rules(&self, resource: &ResourceId, period: &mut Option<Option<u64>>) -> Rules {
-        let covered = self.config.mastering.covers(resource);
+        let covered = self.mastering.covers(resource);
         let masters = covered && self.may_master() && !self.is_followed();
         Rules {
             generation: self.generation.load(Ordering::Relaxed),

@@ -309,7 +309,7 @@ impl Simulation {
             address: server.address.clone(),
             idle_resource_age: self.scenario.idle_resource_age,
             sweep_interval: self.scenario.sweep_interval,
-            mastering: self.scenario.master_after.map_or(Mastering::Off, |_| Mastering::All),
+            mastering: self.scenario.master_after.map(|_| Mastering::All),
             master_after: self.scenario.master_after.unwrap_or_default(),
             ..EngineConfig::default()
         };

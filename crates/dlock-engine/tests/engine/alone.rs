@@ -70,7 +70,7 @@ async fn its_own_memory_is_not_written_to_but_for_those_who_follow() {
 async fn a_store_of_its_own_that_outlives_it_has_every_grant() {
     let disk = Arc::new(SimulatedDisk::default());
     let store = EmbeddedStore::open_on(disk, Path::new("on a disk"), Upkeep::default()).unwrap();
-    let engine = alone(store, 1).await;
+    let engine = engine_on(Arc::new(store), 1).await;
     let client = Client::open(&engine).await;
     let alive = client.keep_alive();
     warm_up(&client, "r").await;
@@ -81,7 +81,7 @@ async fn a_store_of_its_own_that_outlives_it_has_every_grant() {
 #[tokio::test(start_paused = true)]
 async fn what_an_engine_before_it_knew_is_claimed_and_the_rest_is_free_in_the_end() {
     let store = EmbeddedStore::in_memory();
-    let a = alone(store.clone(), 1).await;
+    let a = engine_on(Arc::new(store.clone()), 1).await;
     let (mover, lost) = (Client::open(&a).await, Client::open(&a).await);
     for resource in ["r", "gone"] {
         warm_up(&mover, resource).await;
@@ -91,7 +91,7 @@ async fn what_an_engine_before_it_knew_is_claimed_and_the_rest_is_free_in_the_en
     let left = Mover::of(&mover);
     die((a, mover, lost)).await;
 
-    let b = alone(store, 2).await;
+    let b = engine_on(Arc::new(store), 2).await;
     let waiter = Client::open(&b).await;
     let waits = waiter.start(1, "r", Mode::Exclusive);
     let waits_too = waiter.start(2, "gone", Mode::Exclusive);

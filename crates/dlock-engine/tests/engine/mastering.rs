@@ -21,7 +21,7 @@ const WARM_UP: u64 = 4;
 const FIRST: u64 = 1000;
 
 async fn masters<const N: usize>() -> [Engine; N] {
-    engines_with(EngineConfig { mastering: Mastering::All, ..EngineConfig::default() }).await
+    engines_with(EngineConfig { mastering: Some(Mastering::All), ..EngineConfig::default() }).await
 }
 
 /// Has the client's server master the resource.
@@ -84,7 +84,7 @@ async fn who_is_alone_writes_nothing_any_more() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_is_not_named_is_written_as_ever() {
     let only = Mastering::Namespaces([Namespace::new("fast").unwrap()].into());
-    let [a, _b] = engines_with(EngineConfig { mastering: only, ..EngineConfig::default() }).await;
+    let [a, _b] = engines_with(EngineConfig { mastering: Some(only), ..EngineConfig::default() }).await;
     let client = Client::open(&a).await;
     warm_up(&client, "r").await;
     let before = commits(&a).await;
@@ -420,7 +420,7 @@ impl Store for Deaf {
 
 #[tokio::test(start_paused = true)]
 async fn a_master_that_hears_nothing_looks_for_itself() {
-    let config = EngineConfig { mastering: Mastering::All, ..EngineConfig::default() };
+    let config = EngineConfig { mastering: Some(Mastering::All), ..EngineConfig::default() };
     let store = EmbeddedStore::in_memory_shared();
     let a = engine_with(Arc::new(Deaf(store.clone())), 1, config.clone()).await;
     let b = engine_with(Arc::new(store), 2, config).await;

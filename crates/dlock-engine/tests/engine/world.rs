@@ -6,8 +6,8 @@ use dlock_core::resource::{Grant, ValueUpdate};
 use dlock_core::session::ClientInfo;
 use dlock_core::{LockId, Mode, ResourceId};
 use dlock_engine::{
-    Caller, Engine, EngineConfig, Event, LockRef, Mastering, OpenSession, Patience, Reply, Request,
-    RequestError, Secret, Session,
+    Caller, Engine, EngineConfig, Event, LockRef, OpenSession, Patience, Reply, Request, RequestError,
+    Secret, Session,
 };
 use dlock_runtime::Environment;
 use dlock_store::Store;
@@ -24,15 +24,9 @@ pub async fn engine_with(store: Arc<dyn Store>, seed: u64, config: EngineConfig)
     Engine::start(store, Environment::simulated(seed, 1.0), config).await.unwrap()
 }
 
-/// One engine with a store of its own, as a server has it that has nothing but its memory.
+/// One engine with a store of its own.
 pub async fn engine() -> Engine {
-    alone(EmbeddedStore::in_memory(), 1).await
-}
-
-/// The same, on a store that others had before.
-pub async fn alone(store: EmbeddedStore, seed: u64) -> Engine {
-    let config = EngineConfig { mastering: Mastering::All, ..EngineConfig::default() };
-    engine_with(Arc::new(store), seed, config).await
+    engine_on(Arc::new(EmbeddedStore::in_memory()), 1).await
 }
 
 /// Several engines over one store.

@@ -147,11 +147,7 @@ impl Config {
             Some(text) => duration("drain_grace", &text, Duration::ZERO, Duration::from_secs(3600))?,
             None => DEFAULT_DRAIN_GRACE,
         };
-        let mastering = match raw.mastered_namespaces {
-            Some(names) => mastering(&names)?,
-            None if store == StoreConfig::Memory => Mastering::All,
-            None => Mastering::Off,
-        };
+        let mastering = raw.mastered_namespaces.map(|names| mastering(&names)).transpose()?;
         let limits = raw.limits.unwrap_or_default();
         let default = EngineConfig::default();
         let engine = EngineConfig {

@@ -110,16 +110,15 @@ fn a_flag_goes_before_the_file() {
 #[test]
 fn namespaces_to_be_mastered_are_named_or_all_of_them_or_none() {
     let mastering = |toml: &str| parse(toml).unwrap().engine.mastering;
-    assert_eq!(mastering(""), Mastering::All, "its store is memory, too");
-    assert_eq!(mastering("[embedded]\ndata_dir = \"/data\""), Mastering::Off);
-    assert_eq!(mastering("mastered_namespaces = []"), Mastering::Off);
-    assert_eq!(mastering("mastered_namespaces = [\"*\"]"), Mastering::All);
-    let two = mastering("mastered_namespaces = [\"jobs\", \"default\", \"jobs\"]");
+    assert_eq!(mastering(""), None, "the engine knows best");
+    assert_eq!(mastering("mastered_namespaces = []"), Some(Mastering::Off));
+    assert_eq!(mastering("mastered_namespaces = [\"*\"]"), Some(Mastering::All));
+    let two = mastering("mastered_namespaces = [\"jobs\", \"default\", \"jobs\"]").unwrap();
     for (namespace, covered) in [("jobs", true), ("", true), ("other", false)] {
         assert_eq!(two.covers(&ResourceId::new(namespace, "r").unwrap()), covered, "{namespace:?}");
     }
     let json = Config::from_text("{\"mastered_namespaces\": [\"*\"]}").unwrap();
-    assert_eq!(json.engine.mastering, Mastering::All);
+    assert_eq!(json.engine.mastering, Some(Mastering::All));
 }
 
 #[test]
@@ -147,10 +146,10 @@ fn namespaces_to_be_mastered_are_separated_by_commas_in_a_flag_which_replaces_th
     let given = |arguments: &[&str]| Flags::try_parse_from([&["dlock"], arguments].concat()).unwrap();
     let mastering = |flags: Flags| Config::parse(flags.over(file())).unwrap().engine.mastering;
     let named = |names: &[&str]| {
-        Mastering::Namespaces(names.iter().map(|name| Namespace::new(name).unwrap()).collect())
+        Some(Mastering::Namespaces(names.iter().map(|name| Namespace::new(name).unwrap()).collect()))
     };
     assert_eq!(mastering(given(&["--mastered-namespaces", "a,b"])), named(&["a", "b"]));
-    assert_eq!(mastering(given(&["--mastered-namespaces", "*"])), Mastering::All);
-    assert_eq!(mastering(given(&["--mastered-namespaces", ""])), Mastering::Off);
+    assert_eq!(mastering(given(&["--mastered-namespaces", "*"])), Some(Mastering::All));
+    assert_eq!(mastering(given(&["--mastered-namespaces", ""])), Some(Mastering::Off));
     assert_eq!(mastering(given(&[])), named(&["file"]));
 }

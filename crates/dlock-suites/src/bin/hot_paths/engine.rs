@@ -39,7 +39,7 @@ pub(crate) fn pairs(mastering: Mastering, batch: u64, count: u64) {
 
 async fn run(mastering: Mastering, batch: u64, count: u64) {
     let store = Arc::new(EmbeddedStore::in_memory());
-    let config = EngineConfig { mastering, ..EngineConfig::default() };
+    let config = EngineConfig { mastering: Some(mastering), ..EngineConfig::default() };
     let engine = Engine::start(store, Environment::real(), config).await.unwrap();
     let terms = LeaseTerms::new(TTL_MAX, Duration::ZERO).unwrap();
     let open = OpenSession { terms, principal: String::new(), client: ClientInfo::default() };

@@ -3,7 +3,7 @@
 use crate::engine::runtime;
 use dlock_backend_embedded::EmbeddedStore;
 use dlock_client::Client;
-use dlock_engine::{Engine, EngineConfig, Mastering};
+use dlock_engine::{Engine, EngineConfig};
 use dlock_proto::v1::client_message::Body as Said;
 use dlock_proto::v1::lock_service_client::LockServiceClient;
 use dlock_proto::v1::server_message::Body as Heard;
@@ -19,8 +19,7 @@ use tonic::service::Routes;
 /// The server's services without a connection: calls go to them directly.
 async fn calls() -> LockServiceClient<Routes> {
     let (store, environment) = (Arc::new(EmbeddedStore::in_memory()), Environment::real());
-    let config = EngineConfig { mastering: Mastering::All, ..EngineConfig::default() };
-    let engine = Engine::start(store, environment.clone(), config).await.unwrap();
+    let engine = Engine::start(store, environment.clone(), EngineConfig::default()).await.unwrap();
     LockServiceClient::new(dlock_server::routes(&engine, &environment))
 }
 
