@@ -30,24 +30,20 @@ pub(crate) fn encode(frame: &Frame, identity: &ClientIdentity, to: &mut Vec<u8>)
 
 /// Takes a message's fields, in the order of their tags. As everywhere in the protocol, what is 0 or empty is left out,
 /// unless its being there says something.
-trait Fields: Sized {
+trait Fields {
     /// A number, `bool` or `enum`, written even if it is 0.
     fn number_even_zero(&mut self, tag: u8, number: u64);
+    /// The same, left out if it is 0.
+    fn number(&mut self, tag: u8, number: u64);
     /// Bytes or text, written even if empty.
     fn bytes(&mut self, tag: u8, bytes: &[u8]);
     /// A message, written even if empty.
     fn message(&mut self, tag: u8, message: &impl Fielded);
-
-    fn number(&mut self, tag: u8, number: u64) {
-        if number != 0 {
-            self.number_even_zero(tag, number);
-        }
-    }
 }
 
 /// What has fields.
 trait Fielded {
-    fn fields(&self, to: &mut impl Fields);
+    fn fields(&self, to: &mut Vec<u8>);
 }
 
 /// How a field is written.
@@ -57,11 +53,16 @@ enum WireType {
     Bytes = 2,
 }
 
-/// Writes fields.
 impl Fields for Vec<u8> {
     fn number_even_zero(&mut self, tag: u8, number: u64) {
         self.push(key(tag, WireType::Varint));
         varint(self, number);
+    }
+
+    fn number(&mut self, tag: u8, number: u64) {
+        if number != 0 {
+            self.number_even_zero(tag, number);
+        }
     }
 
     fn bytes(&mut self, tag: u8, bytes: &[u8]) {
@@ -71,30 +72,18 @@ impl Fields for Vec<u8> {
     }
 
     fn message(&mut self, tag: u8, message: &impl Fielded) {
-        let mut length = Length(0);
-        message.fields(&mut length);
-        self.push(key(tag, WireType::Bytes));
-        varint(self, length.0 as u64);
+        self.extend([key(tag, WireType::Bytes), 0]);
+        let start = self.len();
         message.fields(self);
-    }
-}
-
-/// Counts the bytes that fields take.
-struct Length(usize);
-
-impl Fields for Length {
-    fn number_even_zero(&mut self, _: u8, number: u64) {
-        self.0 += 1 + varint_length(number);
-    }
-
-    fn bytes(&mut self, _: u8, bytes: &[u8]) {
-        self.0 += 1 + varint_length(bytes.len() as u64) + bytes.len();
-    }
-
-    fn message(&mut self, _: u8, message: &impl Fielded) {
-        let before = std::mem::take(&mut self.0);
-        message.fields(self);
-        self.0 += before + 1 + varint_length(self.0 as u64);
+        // The length stands before the fields. Mostly, the byte that is kept for it is enough.
+        let length = self.len() - start;
+        if length < 0x80 {
+            self[start - 1] = length as u8;
+        } else {
+            let mut longer = Vec::new();
+            varint(&mut longer, length as u64);
+            self.splice(start - 1..start, longer);
+        }
     }
 }
 
@@ -112,15 +101,10 @@ fn varint(to: &mut Vec<u8>, mut number: u64) {
     to.push(number as u8);
 }
 
-/// How many bytes a number has: one for seven bits.
-fn varint_length(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
 struct Heartbeat(Epoch, u64);
 
 impl Fielded for Heartbeat {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         to.message(4, &Pair(self.0.0, self.1));
     }
 }
@@ -128,7 +112,7 @@ impl Fielded for Heartbeat {
 struct Close(RequestId);
 
 impl Fielded for Close {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         to.number(1, self.0.0);
         to.bytes(10, &[]);
     }
@@ -137,7 +121,7 @@ impl Fielded for Close {
 struct Numbered<'a>(RequestId, &'a Request);
 
 impl Fielded for Numbered<'_> {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         to.number(1, self.0.0);
         to.message(request_tag(self.1), self.1);
     }
@@ -147,7 +131,7 @@ impl Fielded for Numbered<'_> {
 struct Pair(u64, u64);
 
 impl Fielded for Pair {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         to.number(1, self.0);
         to.number(2, self.1);
     }
@@ -165,7 +149,7 @@ fn request_tag(request: &Request) -> u8 {
 }
 
 impl Fielded for Request {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         let (Request::Acquire { lock, resource, .. }
         | Request::Convert { lock, resource, .. }
         | Request::Release { lock, resource, .. }
@@ -193,7 +177,7 @@ impl Fielded for Request {
 }
 
 impl Fielded for ResourceId {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         // Neither is ever empty.
         to.bytes(1, self.namespace().as_bytes());
         to.bytes(2, self.name().as_bytes());
@@ -202,7 +186,7 @@ impl Fielded for ResourceId {
 
 impl Patience {
     /// Left out, it is endless.
-    fn field(&self, tag: u8, to: &mut impl Fields) {
+    fn field(&self, tag: u8, to: &mut Vec<u8>) {
         if *self != Patience::Forever {
             to.message(tag, self);
         }
@@ -210,7 +194,7 @@ impl Patience {
 }
 
 impl Fielded for Patience {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         match self {
             Patience::Try => to.number(1, 1),
             Patience::For(duration) => {
@@ -223,14 +207,14 @@ impl Fielded for Patience {
 }
 
 /// Left out, the value stays.
-fn value_field(value: &ValueUpdate, tag: u8, to: &mut impl Fields) {
+fn value_field(value: &ValueUpdate, tag: u8, to: &mut Vec<u8>) {
     if *value != ValueUpdate::Keep {
         to.message(tag, value);
     }
 }
 
 impl Fielded for ValueUpdate {
-    fn fields(&self, to: &mut impl Fields) {
+    fn fields(&self, to: &mut Vec<u8>) {
         match self {
             ValueUpdate::Keep => {}
             ValueUpdate::Write(block) => to.bytes(1, block.bytes()),
