@@ -2,16 +2,14 @@
 
 use crate::directory::Directory;
 use crate::home::Home;
-use crate::shard::{Input, Shards};
+use crate::shard::Shards;
 use crate::shared::{Counters, Shared};
-use crate::ticket::Ticket;
 use crate::timers::Timers;
 use crate::{
     EngineConfig, Event, EventSink, Mastering, MemberView, PageOf, Request, RequestError, RequestId,
     ResourceEvent, ResourceView, SessionError, SessionView, io, membership, sessions, submit, sweeper,
     timers,
 };
-use dlock_core::coordinator::Failure;
 use dlock_core::lease::{LeaseTerms, MemberLease, MemberObserver};
 use dlock_core::resource::{Command, Grant, Outcome, Queued};
 use dlock_core::session::{ClientInfo, EndReason};
@@ -23,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A running engine; clones are handles to the same one. It stops when [`Engine::shutdown`] is called or the last
@@ -268,17 +266,9 @@ impl Engine {
         key: LockKey,
         token: Option<Token>,
     ) -> Result<(), RequestError> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Revoke { key, token };
-        let input = Input::Submit { ticket: Ticket::Call(reply), command, guard: None };
-        self.shared.feed(vec![(resource.clone(), input)]);
-        match answer.await {
-            Ok(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(Failure::Unreadable { reason })) => Err(RequestError::Record { reason }),
-            Ok(Err(Failure::Unavailable { reason })) => Err(RequestError::StoreUnavailable { reason }),
-            Ok(Err(Failure::SessionRefused)) => Err(SessionError::Moved.into()),
-            Err(_) => Err(RequestError::StoreUnavailable { reason: "the engine has stopped".to_owned() }),
+        match self.shared.call(resource, Command::Revoke { key, token }).await? {
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(()),
         }
     }
 

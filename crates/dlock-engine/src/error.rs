@@ -1,5 +1,7 @@
 //! Why the engine says no.
 
+use dlock_core::coordinator::Failure;
+use dlock_core::record::RecordError;
 use dlock_core::resource::Refusal;
 use dlock_core::session::{AttachError, EndReason};
 
@@ -51,6 +53,12 @@ impl From<AttachError> for SessionError {
     }
 }
 
+impl From<RecordError> for SessionError {
+    fn from(error: RecordError) -> SessionError {
+        SessionError::StoreUnavailable { reason: error.to_string() }
+    }
+}
+
 /// Why a request changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -97,4 +105,14 @@ pub enum RequestError {
     /// The lock was taken away while the request was under way.
     #[error("the lock was revoked by an administrator")]
     Revoked,
+}
+
+impl From<Failure> for RequestError {
+    fn from(failure: Failure) -> RequestError {
+        match failure {
+            Failure::Unavailable { reason } => RequestError::StoreUnavailable { reason },
+            Failure::Unreadable { reason } => RequestError::Record { reason },
+            Failure::SessionRefused => SessionError::Moved.into(),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! and commits that follow; their results are inputs again. A store that answers at once (the one in memory) is asked
 //! in place, within the resource's step; what has to wait goes to the driver's task.
 
+use crate::error::RequestError;
 use crate::keys;
 use crate::shard::{Input, Slot};
 use crate::shared::{Counters, Shared};
@@ -11,7 +12,7 @@ use crate::ticket::Ticket;
 use dlock_core::coordinator::{
     self, Action, Commit, CommitResult, Content, Loaded, SessionGuard, is_recalled,
 };
-use dlock_core::resource::Refusal;
+use dlock_core::resource::{Command, Outcome, Refusal};
 use dlock_core::{ResourceId, SessionId};
 use dlock_store::{AtOnce, Change, Guard, Key, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
@@ -86,6 +87,17 @@ impl Shared {
             drop(inputs_left);
             inputs = self.carry_out(effects);
         }
+    }
+
+    /// Has a resource carry out a command that no session sends, and waits for the answer.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        resource: &ResourceId,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
+        let (ticket, answer) = Ticket::call();
+        self.feed(vec![(resource.clone(), Input::Submit { ticket, command, guard: None })]);
+        answer.await
     }
 
     /// Takes the inputs of a resource that came together, the first and the next ones. Its commands share a commit.

@@ -9,14 +9,12 @@ use crate::keys;
 use crate::shard::Input;
 use crate::shared::Shared;
 use crate::tell::purge;
-use crate::ticket::Ticket;
 use dlock_core::resource::{Command, Resource};
 use dlock_core::{LockId, LockKey, MemberId, ResourceId, SessionId, Token};
 use dlock_store::{Content, Record};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// How often a server that stops looks whether all is given back.
 const GIVE_BACK_LOOK: Duration = Duration::from_millis(20);
@@ -134,19 +132,9 @@ impl Shared {
 
     /// Has the server that masters a resource write how it stands, and waits for that.
     async fn ask_back(self: &Arc<Self>, id: &ResourceId) -> Result<(), RequestError> {
-        let (reply, answer) = oneshot::channel();
         // A lock that nobody has: no session's id is zero but with a chance of 2^-128.
         let nobody = LockKey { session: SessionId(0), lock: LockId(0) };
-        let command = Command::Query { key: nobody };
-        let input = Input::Submit { ticket: Ticket::Call(reply), command, guard: None };
-        self.feed(vec![(id.clone(), input)]);
-        match answer.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(failure)) => Err(RequestError::StoreUnavailable {
-                reason: format!("it could not be asked for: {failure:?}"),
-            }),
-            Err(_) => Err(RequestError::StoreUnavailable { reason: "the engine has stopped".to_owned() }),
-        }
+        self.call(id, Command::Query { key: nobody }).await.map(drop)
     }
 
     /// A record that the sweeper met says that a server masters the resource: if that server is dead, or is this one and

@@ -1,9 +1,9 @@
 //! What dead servers mastered: put together from what their sessions' clients claim.
 //!
 //! A session that leaves a home which may have granted it locks from memory is first noted to be *moving*, then attached,
-//! and then its claims are answered; when all are, it has arrived, and the note is deleted. So long as any session of the dead server has not
-//! been attached elsewhere, and any is moving from there, there may be claims to come, and nothing that it mastered is given
-//! to others. What it answered from memory, it answered to these sessions only.
+//! and then its claims are answered; when all are, it has arrived, and the note is deleted. So long as any session of the dead
+//! server has not been attached elsewhere, and any is moving from there, there may be claims to come, and nothing that it
+//! mastered is given to others. What it answered from memory, it answered to these sessions only.
 
 use crate::directory::read_active;
 use crate::engine::{Claim, ClaimState};
@@ -13,17 +13,15 @@ use crate::keys;
 use crate::sessions::claim_state;
 use crate::shard::Input;
 use crate::shared::Shared;
-use crate::ticket::Ticket;
+use crate::ticket::{Answer, Ticket};
 use crate::timers::RETRY;
-use dlock_core::coordinator::Failure;
-use dlock_core::record::{MovingRecord, RecordError};
-use dlock_core::resource::{self, Command, Outcome};
+use dlock_core::record::MovingRecord;
+use dlock_core::resource::{self, Command};
 use dlock_core::{MemberId, Mode, ResourceId, SessionId, Timestamp};
 use dlock_store::{Change, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// A resource that another server masters, while somebody here waits for it: the mark in its record, and that server.
 pub(crate) type Mastered = (ResourceId, u64, MemberId);
@@ -39,9 +37,6 @@ pub(crate) enum Noted {
     /// It is to be tried again over this one, and over the session's record as it is read after it.
     Again(Record),
 }
-
-/// What a claim will be told.
-type Answer = oneshot::Receiver<Result<Outcome, Failure>>;
 
 /// So long an attachment waits for the answers to its claims at most.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
@@ -141,9 +136,9 @@ impl Shared {
         found: &Record,
     ) -> Result<Noted, SessionError> {
         let Some(noted) = noted else { return Ok(Noted::Again(self.read_moving(session).await?)) };
-        let owner = read_active(found).map_err(unreadable)?.map(|record| record.owner);
-        let known = noted.value().map(|bytes| MovingRecord::decode(bytes)).transpose();
-        let mut moving = known.map_err(unreadable)?.unwrap_or_default();
+        let owner = read_active(found)?.map(|record| record.owner);
+        let known = noted.value().map(|bytes| MovingRecord::decode(bytes)).transpose()?;
+        let mut moving = known.unwrap_or_default();
         let elsewhere = owner.filter(|owner| *owner != self.member);
         if elsewhere.is_none() && moving.former.is_empty() {
             return Ok(Noted::Done(None)); // this very server has what it granted
@@ -206,7 +201,7 @@ impl Shared {
             let mut again = Vec::new();
             for (claim, answer) in rest {
                 let answered = match answer {
-                    Some(answer) => matches!(answer.await, Ok(Ok(_))),
+                    Some(answer) => answer.await.is_ok(),
                     None => false,
                 };
                 if !answered {
@@ -243,13 +238,7 @@ impl Shared {
     /// or never, it stays and says that the session had arrived before. False if it has to be tried again.
     async fn note_arrival(&self, home: &Home, Moving(version): Moving) -> Result<bool, StoreError> {
         let key = keys::moving(home.id);
-        let delete = Write {
-            key: key.clone(),
-            expected: version,
-            change: Change::Delete { floor: 0 },
-            guards: Default::default(),
-        };
-        if let Verdict::Committed { .. } = self.commit_one(delete).await? {
+        if let Verdict::Committed { .. } = self.delete(key.clone(), version).await? {
             return Ok(true);
         }
         let noted = self.get(&key).await?;
@@ -273,7 +262,7 @@ impl Shared {
         let (mut answers, mut inputs) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
         let since_unix_ms = self.unix_ms();
         for claim in claims {
-            let (reply, answer) = oneshot::channel();
+            let (ticket, answer) = Ticket::call();
             let key = home.key(claim.lock);
             let command = match claim.token.filter(|_| believed) {
                 // Of one that does not say its mode, the strictest is assumed.
@@ -285,17 +274,13 @@ impl Shared {
                 }),
                 None => Command::Query { key },
             };
-            let input = Input::Submit { ticket: Ticket::Call(reply), command, guard: Some(home.guard()) };
+            let input = Input::Submit { ticket, command, guard: Some(home.guard()) };
             inputs.push((claim.resource.clone(), input));
             answers.push((claim, answer));
         }
         self.feed(inputs);
         answers
     }
-}
-
-fn unreadable(error: RecordError) -> SessionError {
-    SessionError::StoreUnavailable { reason: error.to_string() }
 }
 
 fn being_asked_for() -> ClaimState {

@@ -10,7 +10,6 @@ use crate::recovery::Noted;
 use crate::request::EventSink;
 use crate::shared::{Counters, Shared};
 use crate::tell::purge;
-use dlock_core::coordinator::Failure;
 use dlock_core::lease::HomeLease;
 use dlock_core::resource::Outcome;
 use dlock_core::session::{EndReason, SessionRecord, SessionState};
@@ -21,7 +20,6 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use subtle::ConstantTimeEq;
-use tokio::sync::oneshot;
 
 /// How often an ambiguous or conflicting write of a session's record is decided anew.
 const ATTEMPTS_MAX: u32 = 5;
@@ -396,8 +394,7 @@ fn other_or_own(found: Record, intended: &Change) -> Written {
 }
 
 fn decode(found: &Record) -> Result<Option<SessionRecord>, SessionError> {
-    let decoded = found.value().map(|bytes| SessionRecord::decode(bytes)).transpose();
-    decoded.map_err(|error| SessionError::StoreUnavailable { reason: error.to_string() })
+    Ok(found.value().map(|bytes| SessionRecord::decode(bytes)).transpose()?)
 }
 
 /// The session's record, if this secret may attach it.
@@ -431,21 +428,13 @@ fn with_claims(mut locks: HashMap<LockId, LocalLock>, claims: &[Claim]) -> HashM
     locks
 }
 
-pub(crate) fn claim_state(answer: Result<Result<Outcome, Failure>, oneshot::error::RecvError>) -> ClaimState {
+pub(crate) fn claim_state(answer: Result<Outcome, RequestError>) -> ClaimState {
     match answer {
-        Ok(Ok(Outcome::Granted(grant))) => ClaimState::Granted(grant),
-        Ok(Ok(Outcome::Queued(place))) => ClaimState::Queued(place),
-        Ok(Ok(Outcome::Released | Outcome::Cancelled | Outcome::Purged | Outcome::Refused(_))) => {
+        Ok(Outcome::Granted(grant)) => ClaimState::Granted(grant),
+        Ok(Outcome::Queued(place)) => ClaimState::Queued(place),
+        Ok(Outcome::Released | Outcome::Cancelled | Outcome::Purged | Outcome::Refused(_)) => {
             ClaimState::Absent
         }
-        Ok(Err(Failure::SessionRefused)) => ClaimState::Unknown(SessionError::Moved.into()),
-        Ok(Err(Failure::Unavailable { reason })) => {
-            ClaimState::Unknown(RequestError::StoreUnavailable { reason })
-        }
-        Ok(Err(Failure::Unreadable { reason })) => ClaimState::Unknown(RequestError::Record { reason }),
-        Err(_) => {
-            let reason = "the engine has stopped".to_owned();
-            ClaimState::Unknown(RequestError::StoreUnavailable { reason })
-        }
+        Err(error) => ClaimState::Unknown(error),
     }
 }

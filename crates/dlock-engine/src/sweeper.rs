@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::tell::purge;
 use dlock_core::resource::{Queued, Resource};
 use dlock_core::{ResourceId, SessionId, Timestamp};
-use dlock_store::{Change, Key, Record, StoreError, Version, Write};
+use dlock_store::{Change, Key, Record, StoreError, Verdict, Version, Write};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,8 +300,8 @@ impl Shared {
         Ok(())
     }
 
-    async fn delete(&self, key: Key, expected: Version) -> Result<(), StoreError> {
+    pub(crate) async fn delete(&self, key: Key, expected: Version) -> Result<Verdict, StoreError> {
         let change = Change::Delete { floor: 0 };
-        self.commit_one(Write { key, expected, change, guards: Default::default() }).await.map(drop)
+        self.commit_one(Write { key, expected, change, guards: Default::default() }).await
     }
 }

@@ -1,6 +1,5 @@
 //! From a coordinator's actions to the sessions that are at home here.
 
-use crate::error::{RequestError, SessionError};
 use crate::home::{Home, Waiting};
 use crate::io::Effects;
 use crate::request::Event;
@@ -121,16 +120,11 @@ impl Shared {
     fn fail(self: &Arc<Self>, resource: &ResourceId, ticket: Ticket, failure: Failure) {
         match ticket {
             Ticket::Request(ticket) => {
-                let error = match failure {
-                    Failure::Unavailable { reason } => RequestError::StoreUnavailable { reason },
-                    Failure::Unreadable { reason } => RequestError::Record { reason },
-                    Failure::SessionRefused => {
-                        self.look_after(Arc::clone(&ticket.home));
-                        RequestError::Session(SessionError::Moved)
-                    }
-                };
+                if failure == Failure::SessionRefused {
+                    self.look_after(Arc::clone(&ticket.home));
+                }
                 // The lock stays noted: the record may have it, and the session's end must find it there.
-                ticket.home.failed(ticket.request, ticket.lock, error, false);
+                ticket.home.failed(ticket.request, ticket.lock, failure.into(), false);
             }
             Ticket::Timeout { home, request, lock } => {
                 if failure != Failure::SessionRefused {

@@ -1,12 +1,15 @@
 //! Whom to answer: what a command carries through its resource's coordinator and back.
 
+use crate::error::RequestError;
 use crate::home::Home;
 use crate::request::RequestId;
 use dlock_core::LockId;
 use dlock_core::Timestamp;
 use dlock_core::coordinator::Failure;
 use dlock_core::resource::{Command, Outcome};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 /// What a session's request was, as far as its answer depends on it.
@@ -42,4 +45,26 @@ pub(crate) enum Ticket {
     Purge,
     /// Somebody who waits for the answer here.
     Call(oneshot::Sender<Result<Outcome, Failure>>),
+}
+
+/// What somebody who waits here will be answered.
+pub(crate) struct Answer(oneshot::Receiver<Result<Outcome, Failure>>);
+
+impl Ticket {
+    /// For somebody who waits here.
+    pub(crate) fn call() -> (Ticket, Answer) {
+        let (reply, answer) = oneshot::channel();
+        (Ticket::Call(reply), Answer(answer))
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Outcome, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answered| match answered {
+            Ok(answer) => answer.map_err(RequestError::from),
+            Err(_) => Err(RequestError::StoreUnavailable { reason: "the engine has stopped".to_owned() }),
+        })
+    }
 }

@@ -6,21 +6,10 @@ use dlock_core::coordinator::{
     Action, Commit, CommitResult, Content, Coordinator, Loaded, Rules, SessionGuard,
 };
 use dlock_core::resource::{Command, Patience, Resource};
-use dlock_core::{LockId, LockKey, MemberId, Mode, Token};
+use dlock_core::{LockId, LockKey, Mode, Token};
 use std::hint::black_box;
 
 pub(crate) const GROUP: &str = "coordinator";
-
-const RULES: Rules = Rules {
-    generation: 0,
-    guards: true,
-    exclusive: true,
-    member: MemberId(1),
-    masters: false,
-    master_after: 3,
-    peers_master: false,
-    period: None,
-};
 
 /// A coordinator, and the version that its store has reached.
 struct Played {
@@ -38,18 +27,24 @@ impl Played {
     fn take(&mut self, commands: &[Command]) -> usize {
         let guard = SessionGuard { session: OWN.session, version: 1, moved: false, claims_all: true };
         for (ticket, command) in commands.iter().enumerate() {
-            self.coordinator.submit(ticket as u64, command.clone(), Some(guard), &RULES, &mut self.actions);
+            self.coordinator.submit(
+                ticket as u64,
+                command.clone(),
+                Some(guard),
+                &Rules::ALONE,
+                &mut self.actions,
+            );
         }
         let mut answers = 0;
         while let Some(action) = self.actions.pop() {
             match action {
                 Action::Load => {
                     let absent = Loaded { version: self.version, content: Content::Absent { floor: 0 } };
-                    self.coordinator.loaded(Ok(absent), &RULES, &mut self.actions);
+                    self.coordinator.loaded(Ok(absent), &Rules::ALONE, &mut self.actions);
                 }
                 Action::Commit(commit) => {
                     let result = self.commit(&commit);
-                    self.coordinator.committed(result, &RULES, &mut self.actions);
+                    self.coordinator.committed(result, &Rules::ALONE, &mut self.actions);
                 }
                 other => {
                     black_box(other);

@@ -26,8 +26,8 @@ impl<T> Coordinator<T> {
         }
     }
 
-    /// The server that masters the resource, and the [mark](crate::resource::Master::mark) of its last writing, where commands wait for the
-    /// resource to be given back.
+    /// The server that masters the resource, and the [mark](crate::resource::Master::mark) of its last writing, where commands
+    /// wait for the resource to be given back.
     pub fn waits_for(&self) -> Option<(MemberId, u64)> {
         let State::Elsewhere { resource, .. } = &self.state else { return None };
         let master = resource.master().filter(|_| !self.pending.is_empty())?;

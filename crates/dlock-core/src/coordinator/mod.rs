@@ -78,6 +78,20 @@ pub struct Rules {
     pub period: Option<u64>,
 }
 
+impl Rules {
+    /// Those of server 1 with a store of its own, which masters nothing: to begin others with.
+    pub const ALONE: Rules = Rules {
+        generation: 0,
+        guards: true,
+        exclusive: true,
+        member: MemberId(1),
+        masters: false,
+        master_after: 3,
+        peers_master: false,
+        period: None,
+    };
+}
+
 /// The session record that a command's commit must find unchanged: it names the epoch in which the command's
 /// sender had its home here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

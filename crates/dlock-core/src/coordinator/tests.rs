@@ -6,16 +6,7 @@ use super::*;
 use crate::resource::{Acquire, Convert, Patience, ValueUpdate};
 use crate::{LockId, Mode, SessionId, ValueBlock};
 
-const ALONE: Rules = Rules {
-    generation: 0,
-    guards: true,
-    exclusive: true,
-    member: MemberId(1),
-    masters: false,
-    master_after: 3,
-    peers_master: false,
-    period: None,
-};
+const ALONE: Rules = Rules::ALONE;
 const SHARED: Rules = Rules { exclusive: false, ..ALONE };
 const UNGUARDED: Rules = Rules { guards: false, ..SHARED };
 

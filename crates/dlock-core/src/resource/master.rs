@@ -65,14 +65,10 @@ impl Resource {
         self.master.take().map(|master| *master)
     }
 
-    /// Marks a mastered resource as needed by another server. Whether it is mastered.
-    pub fn recall(&mut self) -> bool {
-        match self.master.as_deref_mut() {
-            Some(master) => {
-                master.recalled = true;
-                true
-            }
-            None => false,
+    /// Marks a mastered resource as needed by another server.
+    pub fn recall(&mut self) {
+        if let Some(master) = self.master.as_deref_mut() {
+            master.recalled = true;
         }
     }
 

@@ -2,20 +2,10 @@
 
 use dlock_core::coordinator::{Action, CommitResult, Content, Coordinator, Loaded, Rules, SessionGuard};
 use dlock_core::resource::{Acquire, Command, Patience, Resource, ValueUpdate};
-use dlock_core::{LockId, LockKey, MemberId, Mode, SessionId, Token};
+use dlock_core::{LockId, LockKey, Mode, SessionId, Token};
 use std::hint::black_box;
 
 const OWN: LockKey = LockKey { session: SessionId(1 << 100), lock: LockId(1) };
-const RULES: Rules = Rules {
-    generation: 0,
-    guards: true,
-    exclusive: true,
-    member: MemberId(1),
-    masters: false,
-    master_after: 3,
-    peers_master: false,
-    period: None,
-};
 
 fn key(number: u64) -> LockKey {
     LockKey { session: SessionId(u128::from(number) + 1), lock: LockId(number + 1) }
@@ -75,17 +65,21 @@ pub(crate) fn coordinator(count: u64) {
     let guard = SessionGuard { session: OWN.session, version: 1, moved: false, claims_all: true };
     for _ in 0..count {
         for command in [acquire(OWN, Mode::Exclusive), release(OWN)] {
-            coordinator.submit((), command, Some(guard), &RULES, &mut actions);
+            coordinator.submit((), command, Some(guard), &Rules::ALONE, &mut actions);
             while let Some(action) = actions.pop() {
                 match action {
                     Action::Load => {
                         let absent = Loaded { version, content: Content::Absent { floor: 0 } };
-                        coordinator.loaded(Ok(absent), &RULES, &mut actions);
+                        coordinator.loaded(Ok(absent), &Rules::ALONE, &mut actions);
                     }
                     Action::Commit(commit) => {
                         black_box(commit);
                         version += 1;
-                        coordinator.committed(CommitResult::Committed { version }, &RULES, &mut actions);
+                        coordinator.committed(
+                            CommitResult::Committed { version },
+                            &Rules::ALONE,
+                            &mut actions,
+                        );
                     }
                     answer => {
                         black_box(answer);
