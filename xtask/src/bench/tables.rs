@@ -21,7 +21,8 @@ pub(crate) fn all(results: &Results) -> Vec<(&'static str, String)> {
         ("mastered", pairs(results, "mastered")),
         ("contended", contended(results)),
         ("hand-over", hand_over(results)),
-        ("servers", servers(results)),
+        ("servers", servers(results, "servers")),
+        ("confined", servers(results, "confined")),
         ("criterion", criterion(results)),
         ("instructions", instructions(results)),
     ];
@@ -366,8 +367,8 @@ fn hand_over(results: &Results) -> String {
     })
 }
 
-fn servers(results: &Results) -> String {
-    over_stores(results, "servers", &["store", ">servers", ">pairs/s"], |row| {
+fn servers(results: &Results, which: &str) -> String {
+    over_stores(results, which, &["store", ">servers", ">pairs/s"], |row| {
         vec![shown_count(row, "/servers"), shown(number(row, "/pairs_per_second"))]
     })
 }

@@ -5,8 +5,9 @@
 //! to a sync as there are. The *recipe* is etcd's lock API, `SET NX PX` with a scripted delete on Redis, and a create and
 //! a delete in a NATS bucket; where it is contended, those who don't get it ask again after some milliseconds, except with
 //! etcd's API, which waits. All take turns in several rounds.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod confined;
 mod disk;
 mod drive;
 mod etcd;
@@ -16,7 +17,8 @@ mod redis;
 mod report;
 
 use clap::Parser;
-use dlock_suites::{Backend, Between, Deployment};
+use confined::Confined;
+use dlock_suites::{Backend, Between, Deployment, DlockServer};
 use drive::{Locker, Measured, Names, drive};
 use report::{Contended, HandOver, Pairs, Report, Scale};
 use std::sync::Arc;
@@ -40,6 +42,9 @@ struct Arguments {
     /// Over how many servers the load is spread, one after the other.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     servers: Vec<usize>,
+    /// The share of a processor that each server has, when they are measured as if on machines of their own.
+    #[arg(long, default_value_t = 0.2)]
+    share: f64,
     /// One JSON value for each store, on a line of its own.
     #[arg(long)]
     json: bool,
@@ -128,13 +133,27 @@ async fn compare(deployment: &Deployment, arguments: &Arguments) -> Report {
     }
     let told = told(deployment).await;
     report.hand_over.extend(told.map(|told| HandOver::of("a raw commit that is told elsewhere", &told)));
+    report.servers = scale(deployment, arguments).await;
+    if deployment.servers.len() > 1 {
+        let processes = deployment.servers.iter().map(DlockServer::process_id);
+        match Confined::each(processes, arguments.share) {
+            Ok(_confined) => report.confined = scale(deployment, arguments).await,
+            Err(error) => eprintln!("servers with a share of a processor each are not measured: {error}"),
+        }
+    }
+    report
+}
+
+/// The greatest load, spread over one server, and over more.
+async fn scale(deployment: &Deployment, arguments: &Arguments) -> Vec<Scale> {
     let most = arguments.in_flight.iter().copied().max().unwrap_or(1);
+    let mut scale = Vec::new();
     for servers in arguments.servers.iter().copied().filter(|servers| *servers <= deployment.servers.len()) {
         let locker: Arc<dyn Locker> = Arc::new(locks::Sdk::connect(deployment, servers).await);
         let [measured] = rounds([Some(&locker)], Names::Own, most, arguments).await;
-        report.servers.extend(measured.map(|measured| Scale { servers, pairs_per_second: measured.rate() }));
+        scale.extend(measured.map(|measured| Scale { servers, pairs_per_second: measured.rate() }));
     }
-    report
+    scale
 }
 
 /// Lets all that are there take turns.

@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) hand_over: Vec<HandOver>,
     /// The load spread over several servers.
     pub(crate) servers: Vec<Scale>,
+    /// The same, where each server has only a share of a processor.
+    pub(crate) confined: Vec<Scale>,
 }
 
 #[derive(Serialize)]
@@ -105,6 +107,7 @@ impl Report {
             contended,
             hand_over,
             servers,
+            confined: Vec::new(),
         }
     }
 }
@@ -133,8 +136,10 @@ impl fmt::Display for Report {
         for HandOver { who, p50, p99 } in &self.hand_over {
             writeln!(f, "  p50 {p50:.2} ms, p99 {p99:.2} ms  {who}")?;
         }
-        for Scale { servers, pairs_per_second } in &self.servers {
-            writeln!(f, "{pairs_per_second:>9.0} pairs per second over {servers} servers")?;
+        for (rows, what) in [(&self.servers, ""), (&self.confined, ", each with a share of a processor")] {
+            for Scale { servers, pairs_per_second } in rows {
+                writeln!(f, "{pairs_per_second:>9.0} pairs per second over {servers} servers{what}")?;
+            }
         }
         Ok(())
     }
