@@ -63,7 +63,9 @@ fn a_floor_is_measured_in_turns() {
         assert_eq!(report["slices"], 4);
         let floor = &report["floor"];
         let ratio = |which| number(&floor["ratio"][which]);
-        assert!(0.0 < ratio("min") && ratio("min") <= ratio("median") && ratio("median") <= ratio("max"));
+        // A machine that is busy elsewhere may do nothing in the 50 ms of a slice.
+        assert!(0.0 <= ratio("min") && ratio("min") <= ratio("median") && ratio("median") <= ratio("max"));
+        assert!(ratio("max") > 0.0);
         assert!(number(&floor["cpu_ratio"]) > 0.0 && number(&floor["latency_ratio"]) > 0.0);
     }
 }
